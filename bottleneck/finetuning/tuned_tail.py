@@ -31,7 +31,7 @@ from bottleneck.fitting import (
     write_classifier,
 )
 from bottleneck.linear import mean_of_rows
-from bottleneck.runtime import choose_device, is_out_of_memory, memory_errors
+from bottleneck.runtime import EXACT_FLOAT32, choose_device, is_out_of_memory, memory_errors
 from bottleneck.spec import Spec
 
 FORMAT_VERSION = 1
@@ -190,7 +190,7 @@ class TunedTail(Classifier):
             raise HeadError(f"{self.owner} has no network yet: `with_network` gives it one")
         parts, start, most = [np.empty((0, len(self.classes)))], 0, _ROWS
         hint = "take `device=cpu`, or a machine with more memory"
-        with memory_errors("one image does not fit into memory", hint):
+        with memory_errors("one image does not fit into memory", hint), EXACT_FLOAT32:
             while start < len(codes):
                 try:
                     parts.append(_run(self.module, codes[start : start + most], self.shape))

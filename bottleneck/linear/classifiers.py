@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import UnknownNameError
 from bottleneck.linear.matrix import CodeMatrix
-from bottleneck.linear.solver.blas_threads import SMALL_DECOMPOSITION, single_thread
+from bottleneck.linear.solver.arithmetic import SMALL_DECOMPOSITION, exact_float32, single_thread
 from bottleneck.linear.solver.design import Intercept, ToDevice, keep_numpy
 from bottleneck.linear.solver.eigenbasis import make_design
 from bottleneck.linear.solver.losses import Logistic, Loss, Softmax, SquaredHinge
@@ -148,7 +148,8 @@ def prepare_path(
     weights = {} if columns is None else {"column_weight": to_device(columns.astype(codes.dtype))}
     loss = _loss(targets, classes, clf=clf)(to_device(np.arange(1 if one else classes)), **weights)
     n, d = codes.shape
-    with single_thread(when=codes.in_memory and n * d * min(n, d) <= SMALL_DECOMPOSITION):
+    is_small = codes.in_memory and n * d * min(n, d) <= SMALL_DECOMPOSITION
+    with single_thread(when=is_small), exact_float32(loss.columns):
         design = make_design(
             codes,
             (targets == 1)[:, None] if one else targets,

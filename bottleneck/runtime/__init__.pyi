@@ -32,6 +32,7 @@ from .imports.deferred_compiler import deferred_compiler as deferred_compiler
 from .imports.stand_ins import stand_in as stand_in
 from .imports.torchvision_functional import torchvision_functional as torchvision_functional
 from .imports.torchvision_import import torchvision as torchvision
+from .process.float32 import EXACT_FLOAT32 as EXACT_FLOAT32
 from .process.malloc import retain_freed_memory as retain_freed_memory
 from .process.resources import available_cpus as available_cpus
 from .process.resources import spare_memory as spare_memory

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -24,7 +25,11 @@ from bottleneck.linear.classifiers import (
     require_classifier,
 )
 from bottleneck.linear.matrix import ArrayMatrix
+from bottleneck.linear.solver import eigenbasis
+from bottleneck.linear.solver.design import ArrayDesign
 from bottleneck.linear.solver.path import Solution
+from tests.helpers.datasets import clouds
+from tests.helpers.forked import fork
 from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of
 
 TIGHT = 1e-10  # the objective's share; coefficients are then within its root
@@ -504,3 +509,31 @@ def test_an_unknown_classifier_is_refused_before_anything_is_read() -> None:
 @pytest.mark.parametrize("clf", CLASSIFIERS)
 def test_known_classifiers_are_not_refused(clf: str) -> None:
     require_classifier(clf)
+
+
+def test_products_on_a_device_are_exact_whatever_the_process_allows() -> None:
+    # In a process of its own: PyTorch has no way back to where nothing was set.
+    child = fork(_check_products)
+    child.join()
+    assert child.exitcode == 0
+
+
+def _check_products() -> None:
+    torch.set_float32_matmul_precision("medium")
+    seen, gradient, rotate = [], ArrayDesign.gradient, eigenbasis._rotate
+
+    def noted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*arguments: Any, **options: Any) -> Any:
+            seen.append((call.__name__, torch.get_float32_matmul_precision()))
+            return call(*arguments, **options)
+
+        return noting
+
+    X, y = clouds()
+    with (
+        patch.object(ArrayDesign, "gradient", noted(gradient)),
+        patch.object(eigenbasis, "_rotate", noted(rotate)),
+    ):
+        list(fit_path(ArrayMatrix(X), y, clf="softmax", cs=[1.0], classes=3, device="cpu"))
+    assert set(seen) == {("gradient", "highest"), ("_rotate", "highest")}, seen
+    assert torch.get_float32_matmul_precision() == "medium"

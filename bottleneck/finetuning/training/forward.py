@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.linear import ArrayMatrix, TrainingSet
-from bottleneck.runtime import choose_device
+from bottleneck.runtime import EXACT_FLOAT32, choose_device
 
 _BLOCK = 16  # channels that oneDNN takes at a time
 
@@ -67,7 +67,7 @@ def _run(
     was_training = module.training
     module.to(device).eval()
     parts, indices, order = [], [], memory_format(module, precision)
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.inference_mode(), autocast(device, precision), EXACT_FLOAT32:
         for maps, index in examples.batches.ordered(examples.rows, batch_size=options.batch_size):
             values = module(to_device(maps, device, order))
             parts.append(values.float().cpu().numpy())

@@ -15,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from bottleneck.linear.solver.blas_threads import SMALL_PRODUCT, single_thread
+from bottleneck.linear.solver.arithmetic import SMALL_PRODUCT, exact_float32, single_thread
 from bottleneck.linear.solver.design import ArrayDesign, Design, to_numpy
 from bottleneck.linear.solver.lbfgs import Minimum, minimise
 from bottleneck.linear.solver.losses import Array, Loss, SquaredHinge
@@ -158,7 +158,8 @@ class RegularizationPath:
                 continue
             # OpenBLAS 0.3.31 with AVX-512 reads what an earlier product left in its memory when it
             # multiplies five columns of float32. It does not use it, but may flag it as invalid.
-            with single_thread(when=self._is_small), np.errstate(invalid="ignore"):
+            exact = exact_float32(self._design.spectrum)
+            with single_thread(when=self._is_small), np.errstate(invalid="ignore"), exact:
                 minimum = self._minimum(c, max(tol, _INTERMEDIATE_TOL) if rough else tol, allowed)
             passes += minimum.passes
             if wanted:

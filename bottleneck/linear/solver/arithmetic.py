@@ -1,4 +1,4 @@
-"""One thread of BLAS for small matrices.
+"""How products are computed: by one thread where they are small, and in float32 itself.
 
 The threads of a product wait for each other in loops that keep their cores busy. Where another
 process has one of the cores, a small product then takes some thirty times as long, and on an idle
@@ -8,7 +8,11 @@ machine it is no faster than with one thread.
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
+import array_api_compat
 from threadpoolctl import ThreadpoolController
+
+from bottleneck.linear.solver.losses import Array
+from bottleneck.runtime import EXACT_FLOAT32
 
 # Multiplications of a product, and of a decomposition, up to which one thread was as fast.
 SMALL_PRODUCT, SMALL_DECOMPOSITION = 4e6, 3e8
@@ -29,6 +33,15 @@ def single_thread(*, when: bool) -> AbstractContextManager[object]:
     ...     product = np.eye(2) @ np.eye(2)
     """
     return _controller().limit(limits=1, user_api="blas") if when else nullcontext()
+
+
+def exact_float32(array: Array) -> AbstractContextManager[object]:
+    """Compute in float32 what is in float32, where arrays of this one's kind are PyTorch's.
+
+    A process may have allowed TF32 for a training of its own. The rows of a problem would be
+    rotated with 10 bits, and all that is proved of a minimum would be of other rows.
+    """
+    return EXACT_FLOAT32 if array_api_compat.is_torch_array(array) else nullcontext()
 
 
 @cache

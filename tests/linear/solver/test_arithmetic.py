@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController
 from bottleneck.linear import classifiers
 from bottleneck.linear.classifiers import prepare_path
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.linear.solver.blas_threads import single_thread
+from bottleneck.linear.solver.arithmetic import single_thread
 from bottleneck.linear.solver.design import ArrayDesign, Design, GradientPass
 from bottleneck.linear.solver.eigenbasis import make_design
 
