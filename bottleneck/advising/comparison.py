@@ -107,7 +107,7 @@ class Comparison:
         return max(self.strategies, key=self.score)
 
     def beats(self, one: LinearStrategy, other: LinearStrategy, *, errors: float) -> bool:
-        """Whether one is better than another by more than some standard errors, and one image."""
+        """Return whether one is better by more than some standard errors, and one image."""
         gain = self.gain(one, other)
         chance = _IMAGES_OF_CHANCE / len(one.values) + _ROUNDING
         return gain.value > errors * gain.standard_error + chance

@@ -1,4 +1,4 @@
-"""The rule: what is recommended from what was measured, and what is expected of the rest."""
+"""Choose the recommended strategy by the rule of docs/advise.md."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +108,7 @@ class Decision:
 
 
 def is_unlike(comparison: Comparison) -> bool | None:
-    """Whether plain strategies with earlier layers beat the last layer by more than chance.
+    """Return whether plain strategies with earlier layers beat the last layer by more than chance.
 
     Where the best layer lies, and what earlier layers add, is how unlike the images are to those
     that the network was trained on (J. Yosinski et al., "How transferable are features in deep

@@ -200,10 +200,10 @@ def _doubt_labels(
 ) -> LabelCheck:
     """Score a head with and without leaks, and doubt labels; images are in groups for folds.
 
-    C is chosen on the training images. All labelled images are judged in folds, since a wrong label
-    in the held-out split costs the most; and they choose among the C that are about as good: the
-    smallest of these serves where each fold has as many images of every class, as perhaps in the
-    training split, while in other folds the classes' shares decide alone.
+    C is selected on the training images. Then all labelled images are judged in folds, because a
+    wrong label in the held-out split costs the most. These folds select C again, among those within
+    one standard error of the best: where classes differ in size, the smallest of these may predict
+    the classes' frequencies alone.
     """
     dataset = load_dataset(cache, features, images, memory=memory)
     result = fit_dataset(dataset, _CLASSIFIER, _SEARCH)

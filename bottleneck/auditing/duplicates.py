@@ -54,7 +54,7 @@ class ImageGroup:
 
     @property
     def across(self) -> list[str]:
-        """What they are across: ``"splits"``, ``"labels"`` and ``"groups"``, as far as it is so."""
+        """Which of ``"splits"``, ``"labels"`` and ``"groups"`` differ within the group."""
         crossed = {
             "splits": self.across_splits,
             "labels": self.across_labels,

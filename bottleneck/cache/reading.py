@@ -192,7 +192,7 @@ class CacheReader(CacheDirectory):
         )
 
     def _has_changed(self) -> bool:
-        """Whether the directory has other images, or another manifest, than when it was opened."""
+        """Return whether the directory has other images or another manifest than when opened."""
         try:
             images = ImageTable.read_csv(self.path / "images.csv", known=self.images)
             return images is not self.images or read_manifest(self.path) != self.manifest
@@ -235,7 +235,7 @@ class CacheReader(CacheDirectory):
         return np.empty((0, 0), dtype=np.float32) if result is None else result
 
     def _require_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return numbers of rows; a mask, and rows in another order, would be read as others."""
+        """Validate row numbers: a mask, or unsorted rows, would select other rows without a word."""
         found = np.asarray(rows)
         if not found.size:
             return found.astype(np.int64)

@@ -172,7 +172,7 @@ def _as_typed(value: Any, *, many: bool) -> str | list[str]:
 
 
 def _parameters(command: click.Command) -> dict[str, click.Parameter]:
-    """Each parameter by its name on the command line, without the dashes before it."""
+    """Map names on the command line, without the dashes before them, to parameters."""
     return {
         option.removeprefix("--"): parameter
         for parameter in command.params

@@ -1,4 +1,4 @@
-"""What is allowed in an HDF5 file that was possibly made with bad intent, and what reading raises.
+"""Limits on untrusted HDF5 files, and the exceptions that h5py raises on damaged ones.
 
 It is the same for images and for shards; `bottleneck.cache` imports it as well.
 """

@@ -82,7 +82,7 @@ class SourceSummary(PreformattedText):
 
     @property
     def counts(self) -> str:
-        """The number of images, and what there is beside them: the line for unlabelled images."""
+        """One line without labels: images, missing images, files that were passed over."""
         passed_over = self.notes.passed_over_text()
         parts = [format_count(self.images, "image"), self._missing_text(), passed_over]
         return "; ".join(filter(None, parts))

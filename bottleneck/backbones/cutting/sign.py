@@ -1,4 +1,4 @@
-"""Whether the maps of a layer are none the worse for a ReLU: they are known to be non-negative."""
+"""Tell whether a layer's maps are known to be non-negative, so that a ReLU changes nothing."""
 
 import operator
 from typing import Any

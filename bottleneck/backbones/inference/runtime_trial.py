@@ -1,4 +1,4 @@
-"""What the choice of a runtime goes by: codes of random images, and the seconds they take."""
+"""Compare runtimes on random images: their codes and their speed."""
 
 import time
 from collections import Counter

@@ -22,7 +22,9 @@ from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 @dataclass(frozen=True)
 class ForwardOrder:
-    """When things happen in a forward pass, in steps. What never happens is not there.
+    """Steps of a forward pass at which tensors are first used and modules give outputs.
+
+    What is never used has no entry.
 
     Attributes
     ----------

@@ -99,7 +99,7 @@ class CacheUpdate:
         if self.new and is_cache(cache.path):  # another task of the same run was faster
             _require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
         if self.changes.added or self.stale:
-            # They would be shorter than the shards that grow, or call rows valid that were.
+            # They would lack the new rows, or mark rows valid whose codes are stale.
             delete_derived_files(cache)
         cache = self._write(self._until_finished)
         if self._opened is not None and self._opened.manifest == cache.manifest:
@@ -159,7 +159,7 @@ class CacheUpdate:
         return any(self._digests[row] != digest for row, digest in then.items())
 
     def _write(self, table: ImageTable) -> Cache:
-        """Write a table, with what others have noted in the meantime."""
+        """Write a table, with the sizes and times that other tasks have written since."""
         path = self.cache.path / "images.csv"
         if self._opened is not None and table is not self._opened.images:
             own = _own_rows(len(table), self.cache.layout.shard_size, self._task)

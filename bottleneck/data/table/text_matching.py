@@ -47,7 +47,7 @@ def match_texts(texts: StringColumn, known: StringColumn) -> NDArray[np.int64]:
 
 
 def find_repeats(texts: Callable[[], Iterable[str]], count: int) -> Iterator[tuple[int, int, str]]:
-    """Yield each text that is there again: the number of its first place, of this one, and itself.
+    """Yield (first row, row, text) for each text that an earlier row has.
 
     Parameters
     ----------

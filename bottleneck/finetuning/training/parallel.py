@@ -49,7 +49,7 @@ def rank() -> int:
 
 
 def share_gradients(module: nn.Module) -> nn.Module:
-    """Return a module whose gradients are those of all processes, of the same parameters."""
+    """Wrap a module in `DistributedDataParallel`; in a single process, return it."""
     return DistributedDataParallel(module) if distributed.is_initialized() else module
 
 

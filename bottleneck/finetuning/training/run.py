@@ -1,4 +1,4 @@
-"""What becomes of a training: the scores after each epoch, the whole run, and how far it is."""
+"""Records of a training: the scores of each epoch, the finished run, the progress."""
 
 import math
 from collections.abc import Callable
@@ -76,10 +76,10 @@ class TrainingRun:
 
     @property
     def best(self) -> EpochScores:
-        """The last epoch, or with early stopping the best one; the start only if there is none.
+        """The last epoch; with early stopping, the trained epoch of the highest score.
 
-        Of equal scores that of the lowest loss, then the first. An epoch before the end, at a high
-        rate, is the best one by chance more often than by merit.
+        Of equal scores that of the lowest loss, then the earliest. Without early stopping the
+        highest score is ignored: while the learning rate is high, it is mostly chance.
         """
         if not self.early_stopping:
             return self.curves[-1]

@@ -169,7 +169,7 @@ class CrossValidation:
 
 
 def _is_past_peak(candidates: Sequence[Candidate]) -> bool:
-    """Whether the mean rose by more than a standard error, and then fell.
+    """Return whether the mean rose by more than a standard error, and then fell.
 
     A fall is one by more than a standard error, or two values in a row that are worse. The rise is
     asked for because a tiny C predicts the most frequent class, whatever it is.

@@ -270,7 +270,7 @@ def draw_part(
 
 
 def _learnable(targets: NDArray[Any]) -> bool:
-    """Whether there is a class, or a label, that some rows have and others do not."""
+    """Return whether there is a class, or a label, that some rows have and others do not."""
     return bool((targets != targets[0]).any())
 
 

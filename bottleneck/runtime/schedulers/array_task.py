@@ -308,7 +308,7 @@ def _settings(environment: Mapping[str, str], *names: str) -> tuple[str, ...]:
 
 
 def _expanded(sizes: str) -> list[int]:
-    """Slurm's ``2(x3),1`` as one number for each node: 2, 2, 2, 1."""
+    """Expand Slurm's ``2(x3),1`` to one number for each node: 2, 2, 2, 1."""
     parts = re.findall(r"(\d+)(?:\(x(\d+)\))?", sizes)
     return [int(size) for size, times in parts for _ in range(int(times or 1))]
 
