@@ -239,7 +239,7 @@ class UnwritableOutputError(BottleneckError, PermissionError):
 USER_CODE_EXCEPTIONS: tuple[type[BaseException], ...] = (Exception, SystemExit)
 
 # What a library may raise on malformed bytes: a decoder, a reader of weights.
-USER_CODE_ERRORS = (
+MALFORMED_INPUT_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,

@@ -175,7 +175,7 @@ def _check_labels(
     Folds keep duplicates together, and the images' own groups: where both joined are too few, the
     groups are not what they are meant to be, and duplicates alone are kept together.
     """
-    ungrouped = replace(images, group=CategoricalColumn([""] * len(images)))
+    ungrouped = replace(images, group=CategoricalColumn.blank(len(images)))
     tries = {"": images}
     if not images.group.equals("").all():
         tries[_WITHOUT_GROUPS] = ungrouped
@@ -217,7 +217,7 @@ def _doubt_labels(
     search = _SEARCH
     if not images.split.equals("").all():  # of any names: some have no held-out split
         search = replace(search, c=_about_as_good(result))
-        everything = replace(images, split=CategoricalColumn([""] * len(images)))
+        everything = replace(images, split=CategoricalColumn.blank(len(images)))
         dataset = load_dataset(cache, features, everything, memory=memory)
     training = dataset.training
     if training.multilabel:

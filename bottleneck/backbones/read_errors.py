@@ -6,11 +6,11 @@ import zipfile
 
 from safetensors import SafetensorError
 
-from bottleneck.errors import USER_CODE_ERRORS
+from bottleneck.errors import MALFORMED_INPUT_ERRORS
 
 # Raised by PyTorch, pickle, zipfile and safetensors on bytes that are not a state dict.
 READ_ERRORS = (
-    *USER_CODE_ERRORS,
+    *MALFORMED_INPUT_ERRORS,
     SafetensorError,
     pickle.UnpicklingError,
     struct.error,

@@ -1,4 +1,4 @@
-from .dataset import CodeReader as CodeReader
+from .code_reader import CodeReader as CodeReader
 from .directory import REMOVED as REMOVED
 from .directory import without_removed as without_removed
 from .duplicates import Duplicates as Duplicates

@@ -235,7 +235,7 @@ class CacheReader(CacheDirectory):
         return np.empty((0, 0), dtype=np.float32) if result is None else result
 
     def _require_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Validate row numbers: a mask, or unsorted rows, would select other rows without a word."""
+        """Validate row numbers: a mask, or unsorted rows, would silently select other rows."""
         found = np.asarray(rows)
         if not found.size:
             return found.astype(np.int64)

@@ -17,7 +17,7 @@ from bottleneck.cache.format.manifest import RESTORE, is_cache, read_manifest
 from bottleneck.cache.index import write_derived_files
 from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
-from bottleneck.data import ImageTable
+from bottleneck.data import ImageTable, class_targets
 from bottleneck.errors import CacheError, ImagesTableError, InvalidOptionError
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Cache(CacheReader):
         UnknownNameError
             The cache has no such split.
         """
-        from bottleneck.cache.dataset import CodeReader, class_targets
+        from bottleneck.cache.code_reader import CodeReader
         from bottleneck.cache.torch_dataset import TorchCodes  # imports torch
 
         rows = self.labelled_rows(layer, split)

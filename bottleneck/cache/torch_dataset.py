@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bottleneck.cache.dataset import CodeReader
+from bottleneck.cache.code_reader import CodeReader
 
 
 class TorchCodes(Dataset[tuple[Tensor, Any]]):

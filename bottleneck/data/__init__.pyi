@@ -20,6 +20,7 @@ from .label_csv import with_labels_from_csv as with_labels_from_csv
 from .labels import SEPARATOR as SEPARATOR
 from .labels import UnknownLabels as UnknownLabels
 from .labels import class_names as class_names
+from .labels import class_targets as class_targets
 from .labels import encode_targets as encode_targets
 from .labels import is_multilabel as is_multilabel
 from .labels import known_rows as known_rows

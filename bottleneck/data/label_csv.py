@@ -139,9 +139,9 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> LabelledImages:
 
 def _scatter(values: CategoricalColumn, rows: NDArray[np.int64], n: int) -> CategoricalColumn:
     """Return a column of n rows with these values in these rows, and empty text in the others."""
-    codes = np.full(n, len(values))  # the row of an empty text behind the values
-    codes[rows] = np.arange(len(values))
-    return values.concatenate(CategoricalColumn([""])).take(codes)
+    index = np.full(n, -1)
+    index[rows] = np.arange(len(values))
+    return values.take_or_blank(index)
 
 
 def _rows_of_paths(images: ImageTable, csv: Path, paths: Sequence[str]) -> NDArray[np.int64]:

@@ -339,3 +339,32 @@ def name_form(name: str) -> str:
 
 def _listing(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_KNOWN])
+
+
+def class_targets(images: ImageTable, rows: NDArray[np.int64]) -> tuple[list[str], NDArray[Any]]:
+    """Return class names and the target of each row.
+
+    Class names come from all labelled images, so that they are the same for all splits.
+
+    Parameters
+    ----------
+    images : ImageTable
+    rows : ndarray of int64, shape (n,)
+        Labelled rows.
+
+    Returns
+    -------
+    classes : list of k str
+    targets : ndarray
+        int64 of shape (n,), the index of each row's class; or bool of shape (n, k) if labels are
+        several names (``cat|dog``).
+
+    Raises
+    ------
+    LabelsError
+        There are fewer than two classes, or a name in a label is empty.
+    """
+    labelled = np.flatnonzero(images.has_label)
+    classes = class_names(images, labelled, split="")
+    multilabel = is_multilabel(images, labelled)
+    return classes, encode_targets(images, rows, classes, multilabel=multilabel)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bottleneck.errors import (
-    USER_CODE_ERRORS,
+    MALFORMED_INPUT_ERRORS,
     BottleneckError,
     ImageError,
     ImagesTableError,
@@ -89,7 +89,7 @@ def rejecting_unreadable() -> Iterator[None]:
 
 @contextmanager
 def refusing_damage(
-    path: Path, kind: str, errors: tuple[type[Exception], ...] = USER_CODE_ERRORS
+    path: Path, kind: str, errors: tuple[type[Exception], ...] = MALFORMED_INPUT_ERRORS
 ) -> Iterator[None]:
     """Turn what a library raises on malformed bytes into one `ImagesTableError`.
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from PIL import Image
 
-from bottleneck.errors import USER_CODE_ERRORS, ImageError, format_error
+from bottleneck.errors import MALFORMED_INPUT_ERRORS, ImageError, format_error
 
-DECODER_ERRORS = (*USER_CODE_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
+DECODER_ERRORS = (*MALFORMED_INPUT_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 @contextmanager

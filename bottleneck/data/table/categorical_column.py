@@ -70,6 +70,11 @@ class CategoricalColumn(Sequence[str]):
         column._parts = [column._compact(new_codes[codes])]
         return column
 
+    @classmethod
+    def blank(cls, n: int) -> Self:
+        """Return a column of n empty texts."""
+        return cls.from_codes(np.zeros(n, dtype=np.int8), [""])
+
     def extend(self, texts: Iterable[str]) -> None:
         """Append rows."""
         for some in in_blocks(texts):
@@ -109,6 +114,16 @@ class CategoricalColumn(Sequence[str]):
     def take(self, rows: NDArray[np.integer[Any]]) -> "CategoricalColumn":
         """Return the column of some rows, in the order of `rows`."""
         return CategoricalColumn.from_codes(self.codes[rows], self.categories)
+
+    def take_or_blank(self, rows: NDArray[np.integer[Any]]) -> "CategoricalColumn":
+        """Return the column of some rows, in their order, with an empty text for each -1.
+
+        Examples
+        --------
+        >>> CategoricalColumn(["ant", "bee"]).take_or_blank(np.array([1, -1, 0]))[:]
+        ['bee', '', 'ant']
+        """
+        return self.concatenate(CategoricalColumn.blank(1)).take(rows)
 
     def concatenate(self, other: "CategoricalColumn") -> "CategoricalColumn":
         """Return this column's rows followed by another's."""

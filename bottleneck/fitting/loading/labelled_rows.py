@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from bottleneck.cache import Cache, count_copies
 from bottleneck.data import (
-    CategoricalColumn,
     ImageTable,
     LabelledImages,
     class_names,
@@ -250,10 +249,8 @@ def without_labels(images: ImageTable, rows: NDArray[np.bool_]) -> ImageTable:
     >>> without_labels(images, np.array([True, False])).label[:]
     ['', 'bee']
     """
-    n = len(images)
-    places = np.where(rows, n, np.arange(n))  # the row of an empty text behind the labels
-    label = images.label.concatenate(CategoricalColumn([""])).take(places)
-    return replace(images, label=label)
+    kept = np.where(rows, -1, np.arange(len(images)))
+    return replace(images, label=images.label.take_or_blank(kept))
 
 
 def row_groups(images: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:

@@ -80,7 +80,7 @@ def _part(root: Path, name: str) -> ArrayPart:
 
         def texts(dataset: str) -> CategoricalColumn:
             if not dataset:
-                return CategoricalColumn([""] * count)
+                return CategoricalColumn.blank(count)
             return array_labels(path, dataset, _dataset(path, file, dataset)[...], count)
 
         columns = {column: texts(dataset) for column, dataset in named.items()}

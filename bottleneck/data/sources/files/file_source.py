@@ -66,7 +66,7 @@ class FileSource:
     def from_paths(cls, paths: Iterable[str | os.PathLike[str]]) -> Self:
         """Return the source of single files, without labels, splits and groups."""
         path = StringColumn(os.fspath(path) for path in paths)
-        empty = CategoricalColumn([""] * len(path))
+        empty = CategoricalColumn.blank(len(path))
         return cls.from_columns(Path(), TextColumns(path, empty, empty, empty))
 
     def read(self, row: int) -> bytes:

@@ -163,7 +163,7 @@ def _understand_splits(
     values = columns.split.categories
     if header.name("split").casefold() == "fold" and not any(map(parse_split, values)):
         shown = ", ".join([*map(repr, values[:_MOST_VALUES]), *["…"][: len(values) > _MOST_VALUES]])
-        none = CategoricalColumn([""]).take(np.zeros(len(columns.path), dtype=np.int64))
+        none = CategoricalColumn.blank(len(columns.path))
         remark = f"the values of {header.name('split')!r} are no splits: {shown}"
         return header.without("split"), columns._replace(split=none), (remark,)
     names = [(value, canonical_split(value)) for value in values]

@@ -289,7 +289,7 @@ def _texts(name: str, path: Path, opened: _Opened, columns: ParquetColumns) -> T
 
     def texts(column: str, names: tuple[str, ...] = ()) -> CategoricalColumn:
         if not column:
-            return CategoricalColumn([""] * rows)
+            return CategoricalColumn.blank(rows)
         return CategoricalColumn(label_texts(path, column, read[column], names))
 
     split = CategoricalColumn(map(canonical_split, texts(columns.split)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bottleneck.cache import dataset as dataset_module
+from bottleneck.cache import code_reader as module
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import (
@@ -40,7 +40,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return open_shard(path)
 
-    monkeypatch.setattr(dataset_module, "open_shard", spy)
+    monkeypatch.setattr(module, "open_shard", spy)
     return names
 
 
@@ -112,7 +112,7 @@ def test_shards_are_opened_when_they_are_needed_and_once(cache: Cache, opened: l
 def test_few_shards_are_open_at_a_time(
     cache: Cache, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_module, "_MAX_OPEN_SHARDS", 1)
+    monkeypatch.setattr(module, "_MAX_OPEN_SHARDS", 1)
     data = cache.dataset("layer")
     for item, row in ((0, 0), (5, 6), (0, 0)):
         assert data[item][0].tolist() == CODES[row].tolist()

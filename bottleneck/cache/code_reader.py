@@ -1,4 +1,4 @@
-"""Read single codes of a layer in any order, and the targets that belong to them."""
+"""Read single codes of a layer in any order."""
 
 import os
 from collections import OrderedDict
@@ -16,7 +16,6 @@ from bottleneck.cache.format.hdf5 import Dataset as StoredCodes
 from bottleneck.cache.format.series import SeriesLike
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.reading import rows_as_slice
-from bottleneck.data import ImageTable, class_names, encode_targets, is_multilabel
 
 _MAX_OPEN_SHARDS = 32
 _MOST_SPARSE = 2  # rows that are read at once for each one that is wanted
@@ -100,32 +99,3 @@ class CodeReader:
             codes = stack.enter_context(opened.codes())
             self._open[shard] = (stack.pop_all(), codes)
         return codes
-
-
-def class_targets(images: ImageTable, rows: NDArray[np.int64]) -> tuple[list[str], NDArray[Any]]:
-    """Return class names and the target of each row.
-
-    Class names come from all labelled images, so that they are the same for all splits.
-
-    Parameters
-    ----------
-    images : ImageTable
-    rows : ndarray of int64, shape (n,)
-        Labelled rows.
-
-    Returns
-    -------
-    classes : list of k str
-    targets : ndarray
-        int64 of shape (n,), the index of each row's class; or bool of shape (n, k) if labels are
-        several names (``cat|dog``).
-
-    Raises
-    ------
-    LabelsError
-        There are fewer than two classes, or a name in a label is empty.
-    """
-    labelled = np.flatnonzero(images.has_label)
-    classes = class_names(images, labelled, split="")
-    multilabel = is_multilabel(images, labelled)
-    return classes, encode_targets(images, rows, classes, multilabel=multilabel)
