@@ -15,13 +15,14 @@ from bottleneck.cache.verify import verify
 from bottleneck.errors import (
     BackboneError,
     CacheError,
+    DiskSpaceError,
     ImagesNotFoundError,
     SpecMismatchError,
     UntrustedCodeError,
 )
 from bottleneck.extraction.repair import repair
 from tests.helpers.fixture_types import Extract
-from tests.helpers.shards import flip, reasons
+from tests.helpers.shards import flip, missing_shards, reasons
 
 
 def by_index(cache: Path, layer: str) -> Any:
@@ -58,6 +59,30 @@ def test_repair_makes_again_only_what_is_bad(cache: Path, photos: Path) -> None:
     assert foreign.read_text() == "dear to somebody"
     for layer, expected in before.items():
         np.testing.assert_allclose(by_index(cache, layer), expected, rtol=1e-6)
+
+
+def test_a_shard_is_made_again_in_the_caches_own_pooling_and_without_its_relu(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    cache = extract_tiny(photos, pool="max", relu=False).cache
+    before = by_index(cache.path, "layer2")
+    cache.shard_path("layer2", 1).unlink()
+    assert repair(cache, photos).extraction.rows == 8
+    np.testing.assert_allclose(by_index(cache.path, "layer2"), before, rtol=1e-6)
+
+
+def test_a_disk_that_is_too_small_is_refused_unless_that_is_forced(
+    cache: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: usage)
+    found = open_cache(cache)
+    found.shard_path("layer2", 1).unlink()
+    with pytest.raises(DiskSpaceError):
+        repair(cache, photos)
+    assert missing_shards(found, "layer2") == [1]
+    assert repair(cache, photos, force=True).extraction.rows == 8
+    assert verify(cache).ok
 
 
 def _edit_spec(cache: Path) -> None:

@@ -3,6 +3,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bottleneck.cache.update.merge import ImageChanges
 from bottleneck.cache.verify import Problem
 from bottleneck.extraction.result import ExtractionResult, RepairResult
@@ -10,6 +12,7 @@ from bottleneck.runtime.schedulers.array_task import ArrayTask
 from bottleneck.runtime.timing import RunStats
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import photograph
+from tests.helpers.runners import limit_memory
 
 
 def test_a_result_prints_the_status_and_where_the_time_went(
@@ -33,6 +36,15 @@ def test_a_batch_that_was_divided_is_told_with_the_size_that_fits(
     assert "memory" not in str(done)
     stats = RunStats(done.stats.timer, max_batch_size=4)
     assert "`batch_size=4` saves the attempt" in str(dataclasses.replace(done, stats=stats))
+
+
+def test_the_size_of_batches_that_fitted_reaches_the_result(
+    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_memory(monkeypatch, 3)
+    done = extract_tiny(photos, batch_size=8)
+    assert (done.rows, done.stats.max_batch_size) == (36, 2)
+    assert "`batch_size=2` saves the attempt" in str(done)
 
 
 def test_a_task_tells_which_part_it_was(photos: Path, extract_tiny: Extract) -> None:

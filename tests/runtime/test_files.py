@@ -115,6 +115,21 @@ def test_leavings_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) ->
     assert all(path.exists() for path in kept)
 
 
+def test_leavings_that_somebody_else_removes_in_the_meantime_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / f".0.h5.{_host_id()}.7.abcd.tmp~"
+    left.touch()
+
+    def gone_meanwhile(_pid: int) -> bool:
+        left.unlink()
+        return False
+
+    monkeypatch.setattr(files, "_alive", gone_meanwhile)
+    remove_stale_temp_files(tmp_path)
+    assert names(tmp_path) == []
+
+
 def test_a_container_of_the_same_host_name_keeps_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ def test_a_network_inside_of_another_takes_the_weights_of_the_inner_one() -> Non
         (("momentum", "mine"), "mine"),
         (("encoder_k", "encoder_q"), "encoder_q"),
         (("network_ema", "anything"), "network_ema"),
+        (("mine", "model"), "model"),
     ],
 )
 @pytest.mark.parametrize("as_prefix", [False, True], ids=["keys", "prefixes"])
@@ -150,6 +151,13 @@ def test_what_fits_more_is_taken_before_an_average() -> None:
     some = {name: value for name, value in weights(1).items() if "running" not in name}
     found = match(Plain(), entries(some, "model_ema"), entries(state, "model"))
     assert_is(found, state)
+
+
+def test_of_two_averages_the_first_is_taken_and_the_other_named() -> None:
+    first, second = weights(0), weights(1)
+    found = match(Plain(), entries(first, "model_ema"), entries(second, "teacher"))
+    assert_is(found, first)
+    assert [place.removed for place in found.alternatives] == [("teacher",)]
 
 
 def test_two_that_fit_alike_and_have_no_usual_names_are_refused() -> None:
@@ -209,6 +217,14 @@ def test_names_without_a_shape_that_fits_are_refused_with_the_first() -> None:
     message = r"'layer1.0.weight' is \(1, 9\) in the file and \(6, 3, 3, 3\) in the network"
     with pytest.raises(WeightsError, match=message):
         match(Plain(), entries(other, "net"))
+
+
+def test_of_several_places_without_a_shape_that_fits_that_of_most_names_is_shown() -> None:
+    few = {"fc.bias": torch.zeros(7)}
+    most = {name: torch.zeros(1, 9) for name in weights() if "num_batches" not in name}
+    message = r"'layer1\.0\.weight' is \(1, 9\) in the file .*\(under 'net'\)"
+    with pytest.raises(WeightsError, match=message):
+        match(Plain(), entries(few, "other"), entries(most, "net"))
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,18 @@ def test_codes_of_another_shape_or_type_than_the_headers_are_refused(
         file["codes"] = codes.reshape(5, 3, 2) if change == "shape" else codes.view(np.int32)
 
     path = forge(write(tmp_path / "0.h5", a_shard(shape=(2, 3))), hdf5=other)
-    for read in (in_blocks, read_shard):
+    for read in (in_blocks, read_shard, read_shard_metadata):
         with pytest.raises(ShardError, match="its header says float32 of \\(5, 2, 3\\)"):
             read(path)
+
+
+@pytest.mark.parametrize("shape", [[], [0, 7], [5, 0]], ids=str)
+def test_a_header_without_rows_or_codes_is_refused(tmp_path: Path, shape: list[int]) -> None:
+    def other(header: dict[str, Any]) -> None:
+        header["shape"], header["rejected"] = shape, {}
+
+    with pytest.raises(ShardError, match="its header makes no sense"):
+        read_header(forge(write(tmp_path / "0.h5", a_shard()), header=other))
 
 
 def test_rows_and_paths_are_read_without_the_codes(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.cache.update.merge import merge_images
+from bottleneck.cache.update.merge import ImageChanges, merge_images
 from bottleneck.data.table.image_table import ImageTable
 
 
@@ -46,3 +47,19 @@ def test_a_new_time_alone_is_a_difference() -> None:
     now = table({"a": 1, "b": 1})
     now.mtime_ns[1] += 1
     assert merge_images(before, now).differing.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (ImageChanges(), False),
+        (ImageChanges(added=1), True),
+        (ImageChanges(changed=1), True),
+        (ImageChanges(removed=1), True),
+        (ImageChanges(touched=1), False),
+    ],
+)
+def test_images_of_other_times_alone_have_not_changed(
+    changes: ImageChanges, expected: bool
+) -> None:
+    assert bool(changes) is expected

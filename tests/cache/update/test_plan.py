@@ -508,6 +508,25 @@ def test_tasks_that_plan_at_once_note_what_is_theirs(photos: Path, extract_tiny:
     assert open_cache(cache.path).images == source.table
 
 
+def test_a_row_that_one_task_appends_keeps_the_times_that_another_has_noted(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    cache = extract_tiny(photos).cache
+    for path in photos.rglob("*.*"):
+        os.utime(path)
+    before = open_images(photos)
+    write_photographs(photos / "train" / "zebras", 1, label="zebras")
+    appending, touched = (
+        plan_update(cache.path, source, task=ArrayTask(i, 2), **facts(cache))
+        for i, source in enumerate((open_images(photos), before))
+    )
+    touched.finish(touched.apply(), ["layer2"])
+    appending.finish(appending.apply(), [])
+    images = open_cache(cache.path).images
+    assert len(images) == 37
+    assert np.array_equal(images.mtime_ns[:36], before.table.mtime_ns)
+
+
 def test_rows_that_another_run_appends_in_the_meantime_stay(
     photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import open_cache
 from bottleneck.extraction.result import Progress
-from bottleneck.extraction.running.pipeline import _batches, _WriteBehind
+from bottleneck.extraction.running.pipeline import _batches, _concatenate_codes, _WriteBehind
 from bottleneck.runtime.process.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from bottleneck.runtime.timing import StageTimer
@@ -20,6 +21,16 @@ from tests.helpers.shards import missing_shards
 def test_batches_cover_a_shard_and_never_leave_it() -> None:
     assert list(_batches(range(8, 15), 3)) == [range(8, 11), range(11, 14), range(14, 15)]
     assert list(_batches(range(0, 4), 9)) == [range(0, 4)]
+
+
+@pytest.mark.parametrize("large", [0, 1])
+def test_one_batch_beyond_float16_widens_its_whole_shard(large: int) -> None:
+    batches = [np.ones((2, 3), np.float32), np.ones((1, 3), np.float32)]
+    assert _concatenate_codes(batches, "float16").dtype == np.float16
+    batches[large][0, 1] = 7e4
+    found = _concatenate_codes(batches, "float16")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.concatenate(batches))
 
 
 def test_shards_are_written_by_a_thread_of_their_own(

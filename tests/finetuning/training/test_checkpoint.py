@@ -1,4 +1,5 @@
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from safetensors import SafetensorError
 from bottleneck.errors import TrainingError
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training import checkpoint
+from bottleneck.finetuning.training.checkpoint import Checkpoint
 from bottleneck.finetuning.training.forward import tail_codes
-from bottleneck.finetuning.training.loop import train
+from bottleneck.finetuning.training.loop import make_optimizer, train
 from bottleneck.finetuning.training.module import TunedModule, start_module
 from bottleneck.finetuning.training.run import TrainingProgress, TrainingRun
 from bottleneck.runtime.process.shutdown import StopRequested, clear_stop_request, request_stop
@@ -21,6 +23,11 @@ SOME, KEPT_BACK = examples(40), examples(12, seed=1)
 
 class Killed(BaseException):
     """Not an error that anyone would catch."""
+
+
+def a_module(options: TuneOptions) -> TunedModule:
+    tail = a_tail()
+    return start_module(tail, tail_codes(tail, SOME, options), options)
 
 
 def training(
@@ -106,6 +113,39 @@ def test_no_other_training_is_continued(tmp_path: Path) -> None:
         with pytest.raises(Killed):
             training(options, tmp_path, kill_at=1, lr=lr, epochs=epochs)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_training_is_another_with_other_images_kept_back(tmp_path: Path) -> None:
+    relabelled = replace(KEPT_BACK, targets=KEPT_BACK.targets[::-1].copy())
+    options = on_cpu()
+    module = a_module(options)
+    paths = {
+        Checkpoint.of(
+            tmp_path,
+            module=module,
+            training=SOME,
+            kept_back=kept_back,
+            options=options,
+            lr=0.01,
+            epochs=4,
+        ).path
+        for kept_back in (None, KEPT_BACK, relabelled, examples(13, seed=1))
+    }
+    assert len(paths) == 4
+
+
+def test_weights_in_any_order_of_memory_come_back_as_they_were(tmp_path: Path) -> None:
+    options = on_cpu()
+    module = a_module(options).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(module, options, 0.01)
+    saved = Checkpoint(tmp_path / "a.safetensors")
+    expected = {name: value.clone() for name, value in module.state_dict().items()}
+    saved.save(module, optimizer, [])
+    for parameter in module.parameters():
+        parameter.data.zero_()
+    assert saved.load(module, optimizer) == []
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, expected[name]), name
 
 
 @pytest.mark.parametrize("damage", ["end", "tensor", "curves", "none of them"])

@@ -252,6 +252,19 @@ def test_a_training_that_diverges_says_so(optimizer: str, lr: float) -> None:
     assert run.to_dict()["diverged"] is True
 
 
+def test_one_value_that_is_no_number_makes_an_epoch_the_worst() -> None:
+    some, options, kept_back = examples(30), on_cpu(), examples(12, seed=1)
+    module = a_module(some, options)
+
+    def score() -> float | None:
+        run = train(module, some, options, lr=0.01, epochs=0, kept_back=kept_back)
+        return run.best.kept_back_score
+
+    assert score()
+    kept_back.batches.maps[0][5] = np.nan  # type: ignore[attr-defined]
+    assert score() == 0.0
+
+
 def test_with_patience_training_stops_when_the_images_kept_back_get_no_better() -> None:
     some, options = examples(30), on_cpu(epochs=30, patience=2)
     wrong = replace(examples(12, seed=2), targets=(np.arange(12) + 1) % 3)  # it can only get worse

@@ -51,3 +51,8 @@ def test_several_labels_are_scored_by_precision() -> None:
 
 def test_the_interval_has_the_value() -> None:
     assert bootstrap_interval(np.array([5.0, 1.0, 1.0])) == (1.0, 5.0)
+
+
+def test_the_bounds_are_of_every_sample_and_not_of_the_value() -> None:
+    interval = bootstrap_interval(np.array([0.75, 0.0, 1.0]))
+    assert interval == pytest.approx((0.025, 0.975))

@@ -179,6 +179,7 @@ def test_a_count_without_a_scheduler_is_refused() -> None:
         (srun(0, node=3), (0, 1)),
         ({**srun(1, node=2), "SLURM_GPUS_PER_TASK": "2"}, (0, 1)),  # has cards of its own
         ({"SLURM_LOCALID": "0", "SLURM_PROCID": "0"}, (0, 1)),  # a batch script, no step
+        ({"SLURM_STEP_TASKS_PER_NODE": "4"}, (0, 1)),
     ],
 )
 def test_the_processes_of_one_machine(

@@ -139,6 +139,13 @@ def test_a_row_that_names_no_file_is_refused_with_its_line(
     assert str(source) in str(caught.value)
 
 
+def test_the_lines_of_a_large_csv_are_counted_over_all_its_parts(tmp_path: Path) -> None:
+    rows = [f"{i:06d}.jpg,ants" for i in range(20_000)]  # three parts
+    source = write_csv(tmp_path, "\n".join(["path,label", *rows, ",bees"]))
+    with pytest.raises(ImagesTableError, match="line 20002 has no path"):
+        read_image_csv(source)
+
+
 def test_a_csv_without_rows_has_no_images(tmp_path: Path) -> None:
     with pytest.raises(ImagesNotFoundError, match="no images"):
         open_images(write_csv(tmp_path, "path,label\n"))
