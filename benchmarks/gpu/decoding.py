@@ -18,6 +18,7 @@ from bottleneck.data.decoding.nvjpeg import decode_jpegs, read_for_nvjpeg, requi
 from bottleneck.data.resizing.device_squares import make_squares
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import InvalidOptionError
+from bottleneck.runtime import choose_device
 from bottleneck.spec import InputTransform
 
 _BATCH = 64
@@ -28,7 +29,7 @@ def why_not(device: str) -> str:
     if not device.startswith("cuda"):
         return "needs a CUDA device"
     try:
-        require_nvjpeg(torch.device(device))
+        require_nvjpeg(choose_device(device))
     except InvalidOptionError as error:
         return f"not available ({str(error)[:100]})"
     return ""
@@ -53,7 +54,7 @@ def measure(
     if why := why_not(job.device):
         yield log_row(f"* Decoding on the card: {why}")
         return
-    device = torch.device(job.device)
+    device = choose_device(job.device)
     transform = InputTransform(**job.transform)
     jpegs = [jpeg for content in data if (jpeg := read_for_nvjpeg(content))]
 

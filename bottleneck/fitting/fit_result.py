@@ -171,6 +171,11 @@ class FitResult(PreformattedText):
             f"{head.clf} on {features}: {self.train} images of {len(head.classes)} classes, "
             f"codes of size {head.coef.shape[1]}, {head.scaler.name}, C = {self.c:.3g}"
         )
+        if head.spec.pool == "none":
+            lines.append(
+                "the codes are maps, a value for each position: averages over positions, `pool=avg` "
+                "of `bottleneck.extract`, are smaller, and usually better with few images"
+            )
         if self.search:
             best = self.search.best
             lines.append(

@@ -101,6 +101,15 @@ def test_what_is_not_as_it_should_be_has_a_line(changes: dict[str, Any], line: s
     assert line not in str(a_fit()).splitlines()
 
 
+def test_codes_that_are_maps_have_a_line() -> None:
+    head = a_fit().head
+    maps = dataclasses.replace(head, spec=dataclasses.replace(head.spec, pool="none"))
+    more = set(str(a_fit(head=maps)).splitlines()) - set(str(a_fit()).splitlines())
+    assert [line.partition(":")[0] for line in more] == [
+        "the codes are maps, a value for each position"
+    ]
+
+
 def test_without_a_search_the_text_has_none() -> None:
     lines = str(a_fit(search=None, ece=None)).splitlines()
     assert lines[0].startswith("svm on layer3: 123 images")

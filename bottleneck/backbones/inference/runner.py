@@ -157,6 +157,9 @@ class BatchRunner:
         self.parallel_batches = len(self._by_torch)
         self.uses_all_cpus = devices[0].type == "cpu" and use_all_cpus(self.parallel_batches)
         self.default_batch_size = self._choose_batch_size(devices[0], first)
+        for device in devices:
+            if device.type == "cuda":  # weights are there before the streams of `threads` use them
+                torch.cuda.synchronize(device)
 
     def _choose_batch_size(self, device: torch.device, forward: Forward) -> int:
         if not isinstance(forward, TracedNetwork) or device.type != "cpu":

@@ -122,7 +122,7 @@ def test_a_gpu_decodes_nearly_the_pixels_of_the_exact_decoder(
     smooth = np.stack([x / 2, y, 128 + 60 * np.sin(x / 30 + y / 40)], axis=-1).astype(np.uint8)
     image = Image.fromarray(smooth).convert(mode)
     data = encode(image, "JPEG", subsampling=subsampling, progressive=progressive, exif=exif_of(8))
-    gpu = torch.device("cuda")
+    gpu = torch.device("cuda:0")
     require_nvjpeg(gpu)
     found = decode_jpegs([given(data)] * 3, gpu)
     for pixels in found:
@@ -136,12 +136,12 @@ def test_a_gpu_decodes_nearly_the_pixels_of_the_exact_decoder(
 @on_gpu
 def test_damage_on_a_gpu_harms_no_other_image() -> None:
     files = [encode(Image.fromarray(noise(90, 120 + i, 3)), "JPEG") for i in range(8)]
-    alone = [decode_jpegs([given(data)], torch.device("cuda"))[0] for data in files]
+    alone = [decode_jpegs([given(data)], torch.device("cuda:0"))[0] for data in files]
     broken = bytearray(files[5])
     broken[700:-2] = noise(len(broken) - 702, seed=3).tobytes()
     together = [given(data) for data in files]
     together[5] = EncodedJpeg(torch.frombuffer(broken, dtype=torch.uint8), 0)
-    found = decode_jpegs(together, torch.device("cuda"))
+    found = decode_jpegs(together, torch.device("cuda:0"))
     for i, (pixels, expected) in enumerate(zip(found, alone, strict=True)):
         if i != 5:
             assert pixels is not None
