@@ -173,8 +173,8 @@ class FitResult(PreformattedText):
         )
         if head.spec.pool == "none":
             lines.append(
-                "the codes are maps, a value for each position: averages over positions, `pool=avg` "
-                "of `bottleneck.extract`, are smaller, and usually better with few images"
+                "the codes are maps, a value for each position: averages over positions, by "
+                "`pool=avg` of `bottleneck.extract`, are smaller, and usually better"
             )
         if self.search:
             best = self.search.best
