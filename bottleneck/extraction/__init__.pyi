@@ -6,6 +6,7 @@ from .options import StorageOptions as StorageOptions
 from .options import ViewOptions as ViewOptions
 from .result import Progress as Progress
 from .setup.depth import choose_range as choose_range
+from .setup.depth import missing_range_notes as missing_range_notes
 from .setup.loading import load_network as load_network
 from .setup.loading import make_encoder as make_encoder
 from .setup.loading import make_spec as make_spec

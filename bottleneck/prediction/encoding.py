@@ -14,6 +14,7 @@ from bottleneck.extraction import (
     EncodedBatch,
     ViewSet,
     make_encoder,
+    missing_range_notes,
     require_decoder_of,
 )
 from bottleneck.fitting import Classifier, Features
@@ -75,7 +76,8 @@ def encode_images(
     -------
     NotedIterator of EncodedImages
         Consecutive batches in the order of `rows`. The network runs once for each view, to the
-        deepest of the classifier's layers. The notes say what runs it, and why.
+        deepest of the classifier's layers. The notes say what runs it, and why, and
+        whether images need a range.
     """
     require_decoder_of(classifier.spec, compute.device, owner=classifier.owner)
     features = classifier.features
@@ -94,7 +96,8 @@ def encode_images(
     batches = (rows[start : start + size] for start in range(0, len(rows), size))
     encoded = encoder.encode(source, batches, ViewSet(range(features.views), features.recipe))
     joined = (_together(views, features) for views in _each(encoded, features.views))
-    return NotedIterator(joined, encoder.runner.notes)
+    notes = (*missing_range_notes(source, network.transform), *encoder.runner.notes)
+    return NotedIterator(joined, notes)
 
 
 def _each(batches: Iterator[EncodedBatch], views: int) -> Iterator[list[EncodedBatch]]:

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.special import expit, softmax
 
 from bottleneck.backbones.inference import forward_choice
@@ -52,6 +53,18 @@ def test_predictions_are_the_heads_on_the_cached_codes(
     assert [p.path.name for p in found] == sorted(p.path.name for p in found)
     for p in found:
         assert list(p.scores.values()) == sorted(p.scores.values(), reverse=True)
+
+
+def test_images_that_the_network_gets_as_black_are_warned_of(head: Head, tmp_path: Path) -> None:
+    for name, most in (("black.png", 4000), ("bright.png", 65_000)):
+        pixels = np.random.default_rng(0).integers(0, most, (40, 40)).astype(np.uint16)
+        Image.fromarray(pixels).save(tmp_path / name)
+    (note,) = predict(head, [str(tmp_path / "black.png")], compute=CPU).notes
+    assert note.startswith(
+        "WARNING: 1 of 1 images tried are nearly black by the high byte of their"
+    )
+    assert note.endswith("would serve them, for a head that is fitted to images extracted with it")
+    assert not predict(head, [str(tmp_path / "bright.png")], compute=CPU).notes
 
 
 def test_an_image_may_have_none_of_several_labels_or_all(head: Head, photos: Path) -> None:

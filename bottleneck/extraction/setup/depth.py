@@ -83,3 +83,19 @@ def depth_notes(source: ImageSource, transform: InputTransform) -> tuple[str, ..
         what = f"{depth.deep} of {depth.tried} images tried are nearly black by the high byte of "
         return (f"WARNING: {what}their 16 bits: `range={low:g},{high:g}` would serve them",)
     return ()
+
+
+def missing_range_notes(source: ImageSource, transform: InputTransform) -> tuple[str, ...]:
+    """Warn of images that a network gets as nearly black, or not at all, for lack of a range.
+
+    Parameters
+    ----------
+    source : ImageSource
+        New images, of which up to 16 are opened.
+    transform : InputTransform
+        That of existing codes.
+    """
+    if transform.range is not None:
+        return ()
+    again = "for a head that is fitted to images extracted with it"
+    return tuple(f"{note}, {again}" for note in depth_notes(source, transform))
