@@ -212,11 +212,12 @@ def test_a_fit_on_an_old_cache_gives_the_old_record(
     same_c = {"search": SearchOptions(c=old["c"])}  # the grid is another one today
     new = fit(BEFORE / "cache", clf, layers=old["layer"], **(same_c | options)).to_dict()
     measured = {"seconds", "gap"}  # of the run, not of the result
-    # The calibration was fitted to decision values of a smaller tolerance; softmax had none.
+    # The calibration was fitted to decision values of a smaller tolerance; softmax had none, and of
+    # several labels the error was that of the most probable ones.
     calibrations = [(new, old), (new.get("heldout") or {}, old.get("heldout") or {})]
     for found, known in calibrations:
         before, now = known.pop("ece", None), found.pop("ece", None)
-        assert clf == "softmax" or now == pytest.approx(before, abs=1e-4)
+        assert name in ("softmax", "several") or now == pytest.approx(before, abs=1e-4)
     assert approximately(new, {key: old[key] for key in old.keys() - measured})
 
 
