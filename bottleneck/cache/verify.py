@@ -1,5 +1,6 @@
 """Verify a cache: compare every byte of its files with the digests that were written."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from bottleneck.cache.recovery import RecoveredCache, recover_cache
 from bottleneck.cache.store import CacheLike, cache_path
 from bottleneck.errors import ShardError
 from bottleneck.runtime import PreformattedText, escape_unprintable, holds_text
+
+_MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class Problem:
     shard: int | None
     view: int = 0
 
+    @property
+    def is_missing_shard(self) -> bool:
+        """Return whether it is a shard that was not extracted yet, or removed."""
+        return self.shard is not None and self.why == _MISSING
+
     def __str__(self) -> str:
         return f"{escape_unprintable(self.file)}: {self.why}"
 
@@ -50,15 +58,20 @@ class Problem:
 class VerificationReport(Sequence[Problem], PreformattedText):
     """Problems of a cache, a sequence of `Problem`; empty if every byte is as it was written.
 
+    Its text has a line for each damaged file, and one for all missing shards of a layer.
+
     Attributes
     ----------
     path : Path
         The cache.
     problems : tuple of Problem
+    shard_count : int
+        Shards that each layer of the cache has when it is finished.
     """
 
     path: Path
     problems: tuple[Problem, ...]
+    shard_count: int = 0
 
     @property
     def ok(self) -> bool:
@@ -82,7 +95,14 @@ class VerificationReport(Sequence[Problem], PreformattedText):
     def __str__(self) -> str:
         if self.ok:
             return f"ok: every byte of {self.path} is what was written"
-        return "\n".join(f"bad: {problem}" for problem in self)
+        missing = Counter(Series(p.layer, p.view) for p in self if p.is_missing_shard)
+        lines = [f"bad: {problem}" for problem in self if not problem.is_missing_shard]
+        lines += [
+            f"missing: {count} of {self.shard_count} shards of {escape_unprintable(str(series))}: "
+            "run the same `bottleneck.extract` again"
+            for series, count in missing.items()
+        ]
+        return "\n".join(lines)
 
 
 def verify(cache: CacheLike) -> VerificationReport:
@@ -130,7 +150,7 @@ def find_problems(recovered: RecoveredCache) -> VerificationReport:
     ]
     if not problems:  # else it cannot be known what was to be in it
         problems += _verify_rejected(cache, [headers for _, headers in verified])
-    return VerificationReport(cache.path, tuple(problems))
+    return VerificationReport(cache.path, tuple(problems), cache.shard_count)
 
 
 def _verify_index(cache: CacheDirectory) -> Iterator[Problem]:
@@ -181,7 +201,7 @@ def _verify_series(
 def _verify_shard(cache: CacheDirectory, series: Series, shard: int) -> ShardHeader:
     path = cache.shard_path(series, shard)
     if not path.exists():
-        raise ShardError(f"{path} is missing")
+        raise ShardError(f"{path} is {_MISSING}")
     with open_shard(path) as opened:
         cache.verify_open(series, shard, opened)
         return opened.header

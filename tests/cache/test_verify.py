@@ -109,7 +109,23 @@ def test_a_report_is_a_sequence_that_prints_each_problem(cache: Path) -> None:
     assert (report[1].shard, report[1].layer, report.ok) == (0, "layer2", False)
     assert str(report).splitlines() == [
         "bad: codes/layer2/<b>\\n.h5: not a shard of the plan: remove it by hand",
-        "bad: codes/layer2/00000.h5: missing",
+        "missing: 1 of 5 shards of layer2: run the same `bottleneck.extract` again",
     ]
     assert "&lt;b&gt;" in report._repr_html_()
     assert report.to_dict()["bad"][1] == {"file": "codes/layer2/00000.h5", "why": "missing"}
+
+
+def test_missing_shards_are_one_line_a_layer_and_damage_one_a_file(cache: Path) -> None:
+    found = open_cache(cache)
+    for layer, shards in (("layer2", (0, 1, 3)), ("layer3", (2, 4))):
+        for shard in shards:
+            found.shard_path(layer, shard).unlink()
+    flip(found.shard_path("layer3", 0), 100)
+    report = verify(cache)
+    damage, *missing = str(report).splitlines()
+    assert damage.startswith("bad: codes/layer3/00000.h5: its header is not")
+    assert missing == [
+        f"missing: {count} of 5 shards of {layer}: run the same `bottleneck.extract` again"
+        for layer, count in (("layer2", 3), ("layer3", 2))
+    ]
+    assert (len(report), len(report.to_dict()["bad"])) == (6, 6)

@@ -28,7 +28,10 @@ def test_views_are_added_shown_and_repaired(run: Run, photos: Path, cache: Path)
 
     (cache / "codes" / "layer2@2" / "00000.h5").unlink()
     found = run("verify", cache)
-    assert (found.exit_code, found.stdout) == (1, "bad: codes/layer2@2/00000.h5: missing\n")
+    assert (found.exit_code, found.stdout) == (
+        1,
+        "missing: 1 of 5 shards of view 2 of layer2: run the same `bottleneck extract` again\n",
+    )
     assert run("verify", cache, "--repair", photos, "--model", TINY[1]).exit_code == 0
 
 
