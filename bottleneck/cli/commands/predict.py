@@ -15,6 +15,8 @@ from bottleneck.cli.options import (
 from bottleneck.cli.output import print_notes
 from bottleneck.cli.types import PATH
 
+_BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl"}
+
 
 @click.command()
 @click.argument("head", type=PATH)
@@ -22,10 +24,8 @@ from bottleneck.cli.types import PATH
 @click.option(
     "style",
     "--format",
-    type=click.Choice(["table", "csv", "jsonl"]),
-    default="table",
-    show_default=True,
-    help="Output format.",
+    type=click.Choice(["table", *_BY_SUFFIX.values()]),
+    help="Output format.  [by the suffix of --out, .csv or .jsonl; else table]",
 )
 @click.option(
     "--top",
@@ -40,7 +40,7 @@ from bottleneck.cli.types import PATH
 def predict(
     head: Path,
     images: tuple[str, ...],
-    style: str,
+    style: str | None,
     top: int | None,
     out: Path | None,
     overwrite: bool,
@@ -58,7 +58,7 @@ def predict(
     \b
     Example:
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
-      bottleneck predict head-softmax-layer3.safetensors new --format jsonl -o new.jsonl
+      bottleneck predict head-softmax-layer3.safetensors new -o new.jsonl
       bottleneck predict head-svm-layer3.onnx new/*.jpg
     """
     from bottleneck import predict as run
@@ -69,12 +69,13 @@ def predict(
 
     if out is not None:
         require_writable_output(out, overwrite=overwrite)
+        style = style or _BY_SUFFIX.get(out.suffix.lower())
     compute = take(ComputeOptions, options)
     loaded, source = open_predictor(head, device=compute.device), open_sources(images)
     predictions = run(loaded, source, compute=compute, **options)
     click.echo(summarize_images(source).counts, err=True)
     print_notes(predictions.notes)
-    lines = prediction_lines(predictions, style=style, top=top)
+    lines = prediction_lines(predictions, style=style or "table", top=top)
     if out is not None:
         write_text_atomic(out, "".join(f"{line}\n" for line in lines))
         return

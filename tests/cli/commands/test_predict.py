@@ -283,6 +283,21 @@ def test_a_file_gets_what_would_be_printed(run: Run, svm: Path, new: Path, style
     assert Path("deep/down").read_text() == printed
 
 
+@pytest.mark.parametrize(
+    ("name", "style"),
+    [("new.csv", "csv"), ("new.JSONL", "jsonl"), ("new.txt", "table"), ("csv", "table")],
+)
+def test_the_suffix_of_a_file_is_its_format_unless_one_is_given(
+    run: Run, svm: Path, new: Path, name: str, style: str
+) -> None:
+    printed = run("predict", svm, "new/wasps", "--format", style).stdout
+    assert run("predict", svm, "new/wasps", "-o", name).exit_code == 0
+    assert Path(name).read_text() == printed
+    table = run("predict", svm, "new/wasps").stdout
+    run("predict", svm, "new/wasps", "-o", name, "--overwrite", "--format", "table")
+    assert Path(name).read_text() == table
+
+
 def test_a_file_in_the_way_is_kept_unless_it_may_be_replaced(
     run: Run, svm: Path, new: Path
 ) -> None:
