@@ -1,7 +1,9 @@
 """`bottleneck predict`."""
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +16,10 @@ from bottleneck.cli.options import (
 )
 from bottleneck.cli.output import print_notes
 from bottleneck.cli.types import PATH
+from bottleneck.errors import ImageError
+
+if TYPE_CHECKING:
+    from bottleneck.prediction import Prediction
 
 _BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl"}
 
@@ -53,7 +59,7 @@ def predict(
     trained without cross-validation, its margins. HEAD may also be a tuned tail. Both are
     untrusted: if the network is code, file.py:factory, it is executed only if you have used that
     code before, or give it as --model. HEAD.onnx, which `export` wrote, is run by onnxruntime,
-    without PyTorch and without the network's own file.
+    without PyTorch and without the network's own file. Exits with 1 if every image is rejected.
 
     \b
     Example:
@@ -75,9 +81,19 @@ def predict(
     predictions = run(loaded, source, compute=compute, **options)
     click.echo(summarize_images(source).counts, err=True)
     print_notes(predictions.notes)
-    lines = prediction_lines(predictions, style=style or "table", top=top)
+    counts: Counter[bool] = Counter()  # of images that are rejected and not
+    lines = prediction_lines(_counted(predictions, counts), style=style or "table", top=top)
     if out is not None:
         write_text_atomic(out, "".join(f"{line}\n" for line in lines))
-        return
-    for line in lines:
-        click.echo(line.encode("utf-8", errors="surrogateescape"))
+    else:
+        for line in lines:
+            click.echo(line.encode("utf-8", errors="surrogateescape"))
+    if not counts[False]:
+        raise ImageError("no image could be classified: every one is rejected, see the reasons")
+
+
+def _counted(predictions: "Iterable[Prediction]", counts: Counter[bool]) -> "Iterator[Prediction]":
+    """Yield predictions, and count those of rejected images and the others."""
+    for prediction in predictions:
+        counts[bool(prediction.reason)] += 1
+        yield prediction

@@ -268,9 +268,14 @@ def test_the_batch_changes_no_label_and_no_order(
 
 
 def test_nothing_but_broken_images_is_nothing_but_reasons(run: Run, svm: Path, new: Path) -> None:
-    lines = _json(run, svm, *REJECTED)
+    result = run("predict", svm, *REJECTED, "--format", "jsonl")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["path"] for line in lines] == list(REJECTED)
     assert not any(line["label"] for line in lines)
+    why = "error: no image could be classified: every one is rejected, see the reasons"
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, why)
+    assert run("predict", svm, *REJECTED, "-o", "new.csv").exit_code == 1
+    assert len(Path("new.csv").read_text().splitlines()) == 3
 
 
 # Where it goes
