@@ -246,6 +246,9 @@ def _compare(
     own = _own_rows(len(merged.table), opened.layout.shard_size, task)
     after = dataclasses.replace(planned, images=merged.table)
     found = compare_content(after, source, suspects[own[suspects]])
+    # No shard of now holds the rows of one that new images make longer: those of then do.
+    unheld = np.setdiff1d(suspects[own[suspects]], np.union1d(found.same, found.changed))
+    outgrown = compare_content(opened, source, unheld)
     differing = merged.differing
     final = _with_old_notes(merged.table, opened.images, differing[~own[differing]])
     if final == opened.images:  # the object itself, so that the file is not read again
@@ -256,9 +259,9 @@ def _compare(
         dataclasses.replace(planned, images=final),
         ImageChanges(
             merged.added,
-            len(found.changed),
+            len(found.changed) + len(outgrown.changed),
             merged.removed,
-            touched=len(np.intersect1d(differing, found.same)),
+            touched=len(np.intersect1d(differing, np.union1d(found.same, outgrown.same))),
         ),
         opened,
         _with_unsure_time(until_then, found),

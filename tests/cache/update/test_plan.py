@@ -111,6 +111,26 @@ def test_new_images_become_rows_at_the_end(photos: Path, extract_tiny: Extract) 
     assert times(first.cache)[:4] == times(again.cache)[:4]
 
 
+@pytest.mark.parametrize("check_content", [False, True])
+def test_a_change_in_a_shard_that_grows_is_counted_once(
+    photos: Path, extract_tiny: Extract, check_content: bool
+) -> None:
+    first = extract_tiny(photos, layers=["layer2", "layer3"])
+    touch(photos / first.cache.images.path[11], 911)  # in a full shard
+    touch(photos / first.cache.images.path[33], 933)  # in the last one, of 4 rows
+    os.utime(photos / first.cache.images.path[34])
+    write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
+    layers = {"layers": ["layer2", "layer3"], "check_content": check_content}
+    again = extract_tiny(photos, **layers)
+    assert again.changes == ImageChanges(added=3, changed=2)
+    assert (again.changes.touched, again.rows) == (1, 15)
+    assert "images: 3 added, 2 changed, 0 removed" in str(again)
+    assert (extract_tiny(photos, **layers).changes, verify(again.cache).ok) == (
+        ImageChanges(),
+        True,
+    )
+
+
 def test_removed_images_stay_as_rows_that_are_not_valid(
     photos: Path, extract_tiny: Extract
 ) -> None:
