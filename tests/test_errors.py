@@ -1,8 +1,10 @@
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 
+import bottleneck as bn
 from bottleneck import errors
 from bottleneck.errors import (
     BottleneckError,
@@ -88,3 +90,47 @@ def test_a_librarys_message_is_one_line_without_colours_and_a_long_one_cut() -> 
     error = RuntimeError("\x1b[31mno\x1b[0m\n  kernel" + "!" * 1000)
     assert format_error(error) == f"RuntimeError: no kernel{'!' * 291}…"
     assert full_message(error) == f"no kernel{'!' * 1000}"
+
+
+_MODEL: dict[str, Any] = {"model": "squeezenet1_1", "layers": ["features.12"]}
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "options", "words"),
+    [
+        (
+            "extract",
+            ("absent", "out"),
+            _MODEL | {"storage": {"dtype": "float32"}},
+            "StorageOptions(dtype='float32')",
+        ),
+        (
+            "extract",
+            ("absent", "out"),
+            _MODEL | {"compute": {"device": "cpu"}},
+            "ComputeOptions(device='cpu')",
+        ),
+        ("extract", ("absent", "out"), _MODEL | {"run": {"redo": ()}}, "RunOptions(redo=())"),
+        ("plan", ("absent",), _MODEL | {"storage": {"force": True}}, "StorageOptions(force=True)"),
+        ("plan", ("absent",), _MODEL | {"compute": {"workers": 2}}, "ComputeOptions(workers=2)"),
+        ("repair", ("absent", "absent"), {"compute": {"workers": 2}}, "ComputeOptions(workers=2)"),
+        ("fit", ("absent", "svm"), {"search": {"c": (1,)}}, "SearchOptions(c=(1,))"),
+        ("sweep", ("absent",), {"search": {"cv": 3}}, "SearchOptions(cv=3)"),
+        ("tune", ("absent",), {"options": {"epochs": 3}}, "TuneOptions(epochs=3)"),
+        ("predict", ("absent", "absent"), {"compute": {"workers": 2}}, "ComputeOptions(workers=2)"),
+        (
+            "evaluate",
+            ("absent", "absent"),
+            {"compute": {"workers": 2}},
+            "ComputeOptions(workers=2)",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_verb_says_which_class_its_options_are_of(
+    verb: str, arguments: tuple[str, ...], options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidOptionError) as caught:
+        getattr(bn, verb)(*arguments, **options)
+    kind = words.partition("(")[0]
+    assert str(caught.value).endswith(f": must be a {kind}, such as {words}")

@@ -44,6 +44,7 @@ from bottleneck.runtime import (
     choose_devices,
     importing,
     remove_stale_temp_files,
+    require_options,
     trust_code,
 )
 
@@ -152,6 +153,9 @@ def extract(
     >>> folder.cleanup()
     """
     start = time.monotonic()
+    require_options(
+        storage=(storage, StorageOptions), compute=(compute, ComputeOptions), run=(run, RunOptions)
+    )
     path = cache_path(out)
     _require_possible(model, layers, compute.device, run.executor)
     source = require_existing(open_images(images))

@@ -22,7 +22,13 @@ from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.precision import choose_spec
 from bottleneck.extraction.setup.transform import TransformLike
 from bottleneck.extraction.setup.views import choose_views
-from bottleneck.runtime import choose_devices, import_seconds, require_positive, slowest_stage
+from bottleneck.runtime import (
+    choose_devices,
+    import_seconds,
+    require_options,
+    require_positive,
+    slowest_stage,
+)
 
 _SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time
 _IMAGES = 4096  # at most: a GPU encodes them in less time
@@ -96,6 +102,7 @@ def plan(
     (169, (8,), True)
     """
     start, imported = time.perf_counter(), import_seconds()  # a task imports the same
+    require_options(storage=(storage, StorageOptions), compute=(compute, ComputeOptions))
     require_positive("tasks", tasks)
     check_pool(pool)
     require_layers(layers)

@@ -11,7 +11,7 @@ from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RunOptions, StorageOptions
 from bottleneck.extraction.result import Progress, RepairResult
 from bottleneck.extraction.setup.loading import locate_network, require_decoder_of
-from bottleneck.runtime import Executor
+from bottleneck.runtime import Executor, require_options
 
 
 def repair(
@@ -75,6 +75,7 @@ def repair(
     169 images encoded again
     >>> folder.cleanup()
     """
+    require_options(compute=(compute, ComputeOptions))
     path = cache_path(cache)
     recovered = recover_cache(path)
     source = require_existing(open_images(images))

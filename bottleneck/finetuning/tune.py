@@ -53,6 +53,7 @@ from bottleneck.runtime import (
     memory_errors,
     native_precision,
     require_left_out,
+    require_options,
     retain_freed_memory,
 )
 
@@ -149,6 +150,7 @@ def tune(
     >>> result.tail.save("tail.safetensors")  # doctest: +SKIP
     """
     start, summary = time.monotonic(), None
+    require_options(options=(options, TuneOptions))
     if holds_codes(source):
         for_images = transform_fields(transform) | {"augmentations": augmentations}
         require_left_out("it is for images, not for a cache", **for_images)

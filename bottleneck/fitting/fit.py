@@ -29,7 +29,13 @@ from bottleneck.linear import (
     expand_binary,
     train,
 )
-from bottleneck.runtime import DaskExecutor, Executor, memory_errors, require_left_out
+from bottleneck.runtime import (
+    DaskExecutor,
+    Executor,
+    memory_errors,
+    require_left_out,
+    require_options,
+)
 
 
 def fit(
@@ -99,6 +105,7 @@ def fit(
     >>> result.head.save("head.safetensors")  # doctest: +SKIP
     """
     start = time.monotonic()
+    require_options(search=(search, SearchOptions))
     options = classifier_options(clf)
     if executor is not None:
         options.require_distributable()

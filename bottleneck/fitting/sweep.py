@@ -28,7 +28,13 @@ from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep_result import SweepResult, cost_or_infinity
 from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.linear import ClassifierOptions, TrainingSet
-from bottleneck.runtime import Executor, OnProgress, require_shared_paths, spare_memory
+from bottleneck.runtime import (
+    Executor,
+    OnProgress,
+    require_options,
+    require_shared_paths,
+    spare_memory,
+)
 
 
 def sweep(
@@ -98,6 +104,7 @@ def sweep(
     >>> sweep.recommended.layer  # doctest: +SKIP
     'layer3'
     """
+    require_options(search=(search, SearchOptions))
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
     labelled = labelled_images(store, labels)

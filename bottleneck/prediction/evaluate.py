@@ -29,7 +29,7 @@ from bottleneck.prediction.judged_images import (
     trained_rows,
 )
 from bottleneck.prediction.network import network_loader
-from bottleneck.runtime import PreformattedText, format_rejected, require_left_out
+from bottleneck.runtime import PreformattedText, format_rejected, require_left_out, require_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -137,6 +137,7 @@ def evaluate(
     held-out test  75.0% of 4 (95 % interval 30.1% to 95.4%), mean per class 75.0%
     ...
     """
+    require_options(compute=(compute, ComputeOptions))
     opened = open_head(head, views)
     network = network_loader(opened, model=model, weights=weights)
     notes: tuple[str, ...] = ()

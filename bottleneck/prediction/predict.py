@@ -14,7 +14,7 @@ from bottleneck.prediction.inputs import open_predictor, open_sources
 from bottleneck.prediction.network import network_loader
 from bottleneck.prediction.noted import NotedIterator
 from bottleneck.prediction.prediction import Prediction, ranked_scores
-from bottleneck.runtime import require_left_out
+from bottleneck.runtime import require_left_out, require_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,6 +79,7 @@ def predict(
     new/a.jpg cat
     new/b.jpg dog
     """
+    require_options(compute=(compute, ComputeOptions))
     opened = open_predictor(head, device=compute.device)
     source = open_sources(images)
     if isinstance(opened, OnnxModel):

@@ -62,4 +62,5 @@ from .trusted_code import require_trusted_code as require_trusted_code
 from .trusted_code import trust_code as trust_code
 from .validation import require_left_out as require_left_out
 from .validation import require_one_of as require_one_of
+from .validation import require_options as require_options
 from .validation import require_positive as require_positive

@@ -1,6 +1,6 @@
 """Checks of values that several options share."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -57,6 +57,34 @@ def require_one_of(parameter: str, value: str | None, allowed: Collection[str]) 
     """
     if value is not None and value not in allowed:
         raise InvalidOptionError(parameter, value, f"one of {', '.join(allowed)}")
+
+
+def require_options(**given: tuple[object, type]) -> None:
+    """Refuse options that are no object of their class, such as a dictionary of its fields.
+
+    Parameters
+    ----------
+    **given : tuple of (object, type)
+        By parameter: its value, and the class that it must be of.
+
+    Raises
+    ------
+    InvalidOptionError
+        One is of another class.
+
+    Examples
+    --------
+    >>> require_options(task=({"index": 0}, slice))
+    Traceback (most recent call last):
+    bottleneck.errors.InvalidOptionError: `task={'index': 0}`: must be a slice, such as
+        slice(index=0)
+    """
+    for name, (value, kind) in given.items():
+        if not isinstance(value, kind):
+            fields = value.items() if isinstance(value, Mapping) else ()
+            example = ", ".join(f"{field}={item!r}" for field, item in fields)
+            such_as = f", such as {kind.__name__}({example})" if example else ""
+            raise InvalidOptionError(name, value, f"a {kind.__name__}{such_as}")
 
 
 def require_left_out(reason: str, **given: Any) -> None:

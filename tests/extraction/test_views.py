@@ -278,6 +278,9 @@ def test_views_are_also_given_by_their_number(photos: Path, tmp_path: Path) -> N
     assert plan(photos, views=2, **options).views == 2
     with pytest.raises(InvalidOptionError, match="`views='two'`: must be a whole number from 1"):
         extract(photos, tmp_path / "other", views="two", **options)  # type: ignore[arg-type]
+    such_as = r"must be a ViewOptions, such as ViewOptions\(count=2\)"
+    with pytest.raises(InvalidOptionError, match=such_as):
+        extract(photos, tmp_path / "other", views={"count": 2}, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

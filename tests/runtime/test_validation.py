@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime.validation import require_left_out
+from bottleneck.runtime.validation import require_left_out, require_options
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,20 @@ def test_what_has_no_meaning_is_refused_as_it_was_given(value: object, shown: st
     with pytest.raises(InvalidOptionError) as caught:
         require_left_out("it is for images", other=None, option=value)
     assert str(caught.value) == f"`option={shown}`: must be left out: it is for images"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"start": 1, "step": 2}, "must be a slice, such as slice(start=1, step=2)"),
+        ({}, "must be a slice"),
+        (None, "must be a slice"),
+        (3, "must be a slice"),
+    ],
+)
+def test_options_of_another_class_are_refused_with_a_call_of_theirs(
+    value: object, words: str
+) -> None:
+    with pytest.raises(InvalidOptionError) as caught:
+        require_options(other=(slice(1), slice), part=(value, slice))
+    assert str(caught.value) == f"`part={value!r}`: {words}"

@@ -1,11 +1,12 @@
 """The views of a run: how many, by which recipe, and what to tell of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bottleneck.cache import Cache, Series
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.options import ViewOptions
+from bottleneck.runtime import require_options
 from bottleneck.spec import InputTransform, ViewRecipe
 
 
@@ -81,6 +82,8 @@ def choose_views(views: ViewOptions | int, existing: Cache | None) -> ChosenView
     InvalidOptionError
         It is said how views are made, and there are none; or it is no number of views.
     """
+    if isinstance(views, Mapping):
+        require_options(views=(views, ViewOptions))
     options = views if isinstance(views, ViewOptions) else ViewOptions(views)
     count = options.count or (existing.views_begun if existing else 1)
     known = existing.view_recipe if existing else None
