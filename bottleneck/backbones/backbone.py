@@ -30,6 +30,7 @@ from bottleneck.backbones.sources.weights import (
     require_values,
     require_weights_file,
 )
+from bottleneck.backbones.sources.weights_name import weights_name
 from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.backbones.tracing.traced import trace_float32
 from bottleneck.backbones.user_code import errors_in_one_line
@@ -269,7 +270,7 @@ def load_backbone(
         A network of your own may say what input it expects in a dictionary `preprocess` of the
         fields of `bottleneck.spec.InputTransform`, or by timm's `pretrained_cfg`; otherwise it gets
         ImageNet's usual input.
-    weights : str or PathLike
+    weights : str, PathLike or member of torchvision's enum
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` (random, but the same every time),
         or a file: what ``torch.save`` or safetensors wrote, bare or in a training script's
         checkpoint. For a network of your own, ``"DEFAULT"`` and ``"none"`` both mean the weights
@@ -299,7 +300,7 @@ def load_backbone(
     ('squeezenet1_1', 64, False)
     """
     changes = validate_transform_fields(**(transform or {}))
-    source = find_source(model)
+    source, weights = find_source(model), weights_name(model, weights)
     file = Path(weights) if is_weights_file(weights) else None
     if file:
         require_weights_file(file)
@@ -369,7 +370,7 @@ def build_skeleton(
     >>> network.fc.weight.device.type, transform.resize, transform.crop
     ('meta', 256, 224)
     """
-    source = find_source(model)
+    source, weights = find_source(model), weights_name(model, weights)
     if is_weights_file(weights):
         require_weights_file(Path(weights))
     with pytorch_defaults():

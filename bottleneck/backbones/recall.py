@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bottleneck import __version__
+from bottleneck.backbones.sources.weights_name import weights_name
 from bottleneck.runtime import sha256, state_directory, write_text_atomic
 from bottleneck.spec import InputTransform, ModelReference
 
@@ -114,7 +115,7 @@ def recall_network(model: str, weights: str | PathLike[str]) -> NetworkIdentity 
     True
     """
     try:
-        values = json.loads(_place(model, weights).read_text("utf-8"))
+        values = json.loads(_place(model, weights_name(model, weights)).read_text("utf-8"))
         if values["files"] != file_states(Path(path) for path, *_ in values["files"]):
             return None
         return NetworkIdentity.from_json(values["identity"])

@@ -92,7 +92,7 @@ def extract(
         changed.
     layers : sequence of str
         Names of layers; `bottleneck.layers` lists them. One forward pass computes all of them.
-    weights : str or PathLike
+    weights : str, PathLike or member of torchvision's enum
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
         `bottleneck.backbones.load_backbone`.
     transform : InputTransform or mapping, optional

@@ -172,7 +172,7 @@ class ComputeOptions:
 
     Parameters
     ----------
-    device : str
+    device : str or torch.device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` takes every visible GPU, or
         the CPU if there is none.
     precision : str
@@ -217,6 +217,7 @@ class ComputeOptions:
         require_positive("batch_size", self.batch_size)
         require_positive("workers", self.workers)
         require_positive("max_pixels", self.max_pixels)
+        object.__setattr__(self, "device", str(self.device))  # of PyTorch's own its text
 
 
 @dataclass(frozen=True)

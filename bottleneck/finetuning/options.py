@@ -60,7 +60,7 @@ class TuneOptions:
         ``"balanced"`` gives every class the same total weight.
     seed : int
         Of the order of the images, of dropout, and of new weights.
-    device : str
+    device : str or torch.device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
 
     Raises
@@ -111,6 +111,7 @@ class TuneOptions:
             raise InvalidOptionError("weight_decay", self.decay, "a finite number, 0 or more")
         if type(self.seed) is not int or not 0 <= self.seed < 1 << 63:
             raise InvalidOptionError("seed", self.seed, "a whole number from 0 to 2⁶³ − 1")
+        object.__setattr__(self, "device", str(self.device))  # of PyTorch's own its text
 
     @property
     def units(self) -> int:

@@ -98,7 +98,7 @@ class ClassifierOptions:
         ``"svm"`` or ``"softmax"``.
     class_weight : None or "balanced"
         ``"balanced"`` gives every class the same total weight.
-    device : str, optional
+    device : str or torch.device, optional
         ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` computes with torch on that device, ``"auto"`` on a
         GPU if there is one. NumPy unless given.
 
@@ -127,6 +127,8 @@ class ClassifierOptions:
         if self.class_weight not in (None, "balanced"):
             raise InvalidOptionError("class_weight", self.class_weight, "'balanced' or None")
         array_mover(self.device)
+        if self.device is not None:
+            object.__setattr__(self, "device", str(self.device))  # of PyTorch's own its text
 
     def path(self, training: TrainingSet, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
         """Train a classifier for each C, starting from the solution for the C before it.

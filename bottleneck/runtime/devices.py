@@ -16,7 +16,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 RUNTIMES = ("auto", "torch", "openvino")  # what runs a network
 
 
-def choose_devices(device: str) -> "list[torch.device]":
+def choose_devices(device: "str | torch.device") -> "list[torch.device]":
     """Return the devices of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     ``auto`` and ``cuda`` mean every visible GPU. Processes of one job that see the same GPUs
@@ -24,7 +24,7 @@ def choose_devices(device: str) -> "list[torch.device]":
 
     Parameters
     ----------
-    device : str
+    device : str or torch.device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
 
     Returns
@@ -44,6 +44,7 @@ def choose_devices(device: str) -> "list[torch.device]":
     """
     import torch
 
+    device = str(device)  # of PyTorch's own as well
     count = torch.cuda.device_count()
     if count and device in ("auto", "cuda"):
         rank, size = local_rank(os.environ)
@@ -51,12 +52,12 @@ def choose_devices(device: str) -> "list[torch.device]":
     return [choose_device(device)]
 
 
-def choose_device(device: str) -> "torch.device":
+def choose_device(device: "str | torch.device") -> "torch.device":
     """Return the one device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Parameters
     ----------
-    device : str
+    device : str or torch.device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
 
     Returns
@@ -76,6 +77,7 @@ def choose_device(device: str) -> "torch.device":
     """
     import torch
 
+    device = str(device)  # of PyTorch's own as well
     count = torch.cuda.device_count()
     if count and device in ("auto", "cuda"):
         # Of a process that has not used CUDA it is the first; to ask would start CUDA.

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ import torchvision
 
 from bottleneck.backbones import recall
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.recall import recall_network
+from bottleneck.backbones.recall import NetworkIdentity, recall_network, remember_network
+from bottleneck.spec import InputTransform, ModelReference
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +38,14 @@ def test_what_was_loaded_is_recalled(weights: Path, monkeypatch: pytest.MonkeyPa
     assert recall_network("squeezenet1_1", weights.name) == known
     assert recall_network("squeezenet1_0", str(weights)) is None
     assert recall_network("squeezenet1_1", "none") is None
+
+
+def test_published_weights_are_recalled_by_their_enum_as_by_their_name() -> None:
+    identity = NetworkIdentity("m", "ab", InputTransform(), ModelReference("m", "IMAGENET1K_V1"))
+    remember_network("squeezenet1_1", "IMAGENET1K_V1", [], identity)
+    entry: Any = torchvision.models.SqueezeNet1_1_Weights.DEFAULT
+    assert recall_network("squeezenet1_1", entry) == identity
+    assert recall_network("squeezenet1_0", entry) is None
 
 
 @pytest.mark.parametrize("change", ["content", "time", "another file", "removed"])

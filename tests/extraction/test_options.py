@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bottleneck.cache.format.manifest import StorageLayout
 from bottleneck.errors import InvalidOptionError
@@ -80,3 +81,8 @@ def test_the_default_shard_has_4096_rows_or_64_mebibytes() -> None:
         1,
         1,
     ]
+
+
+def test_a_device_may_be_pytorchs_own() -> None:
+    given: Any = torch.device("cpu")
+    assert ComputeOptions(device=given) == ComputeOptions(device="cpu")

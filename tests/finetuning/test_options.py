@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+import torch
 
 from bottleneck.errors import InvalidOptionError
 from bottleneck.finetuning.options import TuneOptions
@@ -52,3 +53,8 @@ def test_weight_decay_is_that_of_the_optimizer_unless_given() -> None:
     assert TuneOptions().decay == 0.05
     assert TuneOptions(optimizer="sgd").decay < 0.001  # it is multiplied by the momentum's ten
     assert TuneOptions(optimizer="sgd", weight_decay=0.0).decay == 0.0
+
+
+def test_a_device_may_be_pytorchs_own() -> None:
+    given: Any = torch.device("cpu")
+    assert TuneOptions(device=given) == TuneOptions(device="cpu")

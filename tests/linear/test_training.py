@@ -2,6 +2,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
@@ -241,3 +242,8 @@ def test_train_scales_the_rows_and_solves_for_one_c(
     expected = MODELS[clf](C=0.1).fit(rows, y)
     away = np.linalg.norm(found.coef - expected.coef_)
     assert away <= distance_allowed(found.objective, 1e-4) + 1e-3
+
+
+def test_a_device_may_be_pytorchs_own() -> None:
+    given: Any = torch.device("cpu")
+    assert ClassifierOptions("svm", device=given) == ClassifierOptions("svm", device="cpu")

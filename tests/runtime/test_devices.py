@@ -35,6 +35,13 @@ def test_the_processor_is_the_device_without_a_gpu(
     assert choose_devices(device) == [CPU]
 
 
+def test_a_device_of_pytorchs_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device(CPU) == CPU
+    assert choose_devices(torch.device("cuda")) == choose_devices("cuda")
+    assert choose_devices(torch.device("cuda", 1)) == [torch.device("cuda:1")]
+
+
 def test_every_gpu_is_a_device_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     both = [torch.device("cuda:0"), torch.device("cuda:1")]

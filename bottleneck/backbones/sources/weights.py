@@ -62,7 +62,10 @@ def is_weights_file(weights: str | os.PathLike[str]) -> bool:
     if not isinstance(weights, str | os.PathLike):
         hint = "a network that is given as an object has its weights already"
         raise InvalidOptionError(
-            "weights", weights, "DEFAULT, none, a name of torchvision's, or a file", hint
+            "weights",
+            weights if weights is None else type(weights).__name__,  # not the tensors of a dict
+            "DEFAULT, none, a name of torchvision's, or a file",
+            hint,
         )
     is_file = os.path.isfile(weights)  # noqa: PTH113  (Path's raises on a name that is too long)
     name = os.fspath(weights)

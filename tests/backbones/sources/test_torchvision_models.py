@@ -48,7 +48,8 @@ def test_weights_by_name_and_by_file_are_the_same_network(hub: Path, model: str)
     trained = torchvision.models.get_model(model, weights=None, **options)
     torch.save(trained.state_dict(), hub / published_name(entry))
     by_name = load_backbone(model, "DEFAULT")
-    by_entry = load_backbone(model, entry.name)
+    by_entry = load_backbone(model, entry)
+    assert by_entry.reference == load_backbone(model, entry.name).reference
     by_file = load_backbone(model, str(hub / published_name(entry)))
     assert by_name.weights_digest == by_entry.weights_digest == by_file.weights_digest
     image = torch.randn(1, 3, 64, 64)
