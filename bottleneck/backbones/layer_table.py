@@ -44,6 +44,8 @@ class LayerTable(Sequence[Layer], PreformattedText):
     cuts : tuple of str
         The layers at which the network parts in two, so that what follows can be trained from their
         codes alone: `bottleneck.backbones.backbone.Backbone.cuts`.
+    why_empty : str
+        Why there are no layers; empty where there are some.
 
     Examples
     --------
@@ -64,6 +66,7 @@ class LayerTable(Sequence[Layer], PreformattedText):
     dtype: str
     notes: tuple[str, ...] = ()
     cuts: tuple[str, ...] = ()
+    why_empty: str = ""
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -79,6 +82,8 @@ class LayerTable(Sequence[Layer], PreformattedText):
         return self.layers[index]
 
     def __str__(self) -> str:
+        if self.why_empty:
+            return self.why_empty
         table = format_table(
             ["layer", "shape", "code", "bytes/image", "work", "cut"],
             (
@@ -189,8 +194,22 @@ def layers(
         hint = "no layer of this network has a class token"
         raise InvalidOptionError("pool", pool, "avg, max, none or a grid's side", hint)
     notes = network_notes(network)
+    if not listed:
+        return LayerTable((), pool, dtype, notes, why_empty=_why_empty(network, found, pool))
     try:
         cuts = list_cuts(network, found, crop or transform.crop).layers
     except BackboneError as error:
         cuts, notes = (), (*notes, f"no layer is marked as a cut: {error}")
     return LayerTable(listed, pool, dtype, notes, cuts)
+
+
+def _why_empty(network: nn.Module, found: Sequence[Layer], pool: str) -> str:
+    """Say why no layer of a network can be chosen."""
+    if found:
+        return f"no layer of the network supports `pool={pool}`"
+    if next(network.children(), None) is None:
+        return (
+            "the network has no modules in it, so that it has no layers to choose: "
+            "`nn.Sequential(network)` has one"
+        )
+    return "no module of the network returns values for each image, so that it has no layers"

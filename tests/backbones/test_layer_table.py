@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from bottleneck.backbones.layer_table import LayerTable, layers
 from bottleneck.backbones.layers.layer import Layer
@@ -80,3 +81,37 @@ def test_a_network_without_a_class_token_has_no_table_of_it() -> None:
     assert not {"conv_proj", "heads"} & set(listed)
     with pytest.raises(InvalidOptionError, match=r"`pool='cls'`.*no layer of this network"):
         layers(PLAIN, crop=32, pool="cls")
+
+
+class Alone(nn.Module):
+    """A network whose modules, if any, are never called."""
+
+    def __init__(self, **modules: nn.Module) -> None:
+        super().__init__()
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("network", "pool", "why"),
+    [
+        (Alone(), "avg", "the network has no modules in it, so that it has no layers to choose"),
+        (nn.Conv2d(3, 8, 3), "avg", "the network has no modules in it"),
+        (Alone(unused=nn.Flatten()), "avg", "no module of the network returns values for each"),
+        (nn.Sequential(nn.Flatten(2)), "2", "no layer of the network supports `pool=2`"),
+    ],
+)
+def test_a_network_without_layers_says_why(network: nn.Module, pool: str, why: str) -> None:
+    table = layers(network, crop=32, pool=pool)
+    assert (len(table), table.to_list(), table.notes) == (0, [], ())
+    assert str(table).startswith(why)
+    assert "\n" not in str(table)
+
+
+def test_a_module_by_itself_is_a_layer_of_a_sequence() -> None:
+    table = layers(nn.Sequential(nn.Conv2d(3, 8, 3)), crop=32)
+    assert [layer.name for layer in table] == ["0"]
+    assert table.why_empty == ""
