@@ -116,6 +116,8 @@ class UnknownNameError(BottleneckError, LookupError):
         The next step, where the suggestions are not enough.
     of : object, optional
         What has the names: the message says ``of`` before it.
+    likeness : float
+        How alike a name is at least to be suggested, from 0 to 1; more where names are short.
 
     Examples
     --------
@@ -128,10 +130,17 @@ class UnknownNameError(BottleneckError, LookupError):
     exit_code = 2
 
     def __init__(
-        self, kind: str, name: str, known: Iterable[str], hint: str = "", *, of: object = None
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        hint: str = "",
+        *,
+        of: object = None,
+        likeness: float = 0.5,
     ) -> None:
         names = list(known)
-        near = get_close_matches(name, names, n=3, cutoff=0.5)
+        near = get_close_matches(name, names, n=3, cutoff=likeness)
         suggestion = f"did you mean {_either(near)}?" if near else f"there is {_listing(names)}"
         super().__init__(
             f"unknown {kind}{f' of {of}' if of else ''} {name!r}: {suggestion}"

@@ -92,6 +92,13 @@ def test_a_librarys_message_is_one_line_without_colours_and_a_long_one_cut() -> 
     assert full_message(error) == f"no kernel{'!' * 1000}"
 
 
+def test_how_alike_suggestions_are_can_be_said() -> None:
+    known = ["evaluate", "audit"]
+    assert str(UnknownNameError("command", "evalute", known)).endswith("mean evaluate or audit?")
+    error = UnknownNameError("command", "evalute", known, likeness=0.7)
+    assert str(error) == "unknown command 'evalute': did you mean evaluate?"
+
+
 _MODEL: dict[str, Any] = {"model": "squeezenet1_1", "layers": ["features.12"]}
 
 

@@ -17,7 +17,7 @@ from bottleneck import __version__
 from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as_interrupts
 from bottleneck.cli.spelling import in_options, option_names
 from bottleneck.cli.types import Names, Numbers
-from bottleneck.errors import BottleneckError
+from bottleneck.errors import BottleneckError, UnknownNameError
 from bottleneck.runtime import configure_process
 
 COMMANDS = (
@@ -55,7 +55,9 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, and refuse lists that it is given in parts."""
+        """Find the command, and refuse an unknown one and lists that are given in parts."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(_unknown("command", args[0], COMMANDS), ctx)
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
             _require_once(
@@ -148,21 +150,24 @@ def _defaults(program: Program, ctx: click.Context) -> dict[str, Any]:
     defaults: dict[str, Any] = {}
     for name, options in config.items():
         command = program.get_command(ctx, name)
-        if command is None or not isinstance(options, dict):
-            raise click.UsageError(
-                f"{CONFIG}: [{name}] is no command; there are {', '.join(COMMANDS)}"
-            )
+        if command is None:
+            raise click.UsageError(f"{CONFIG}: {_unknown('command', name, COMMANDS)}")
+        if not isinstance(options, dict):
+            raise click.UsageError(f"{CONFIG}: {name} is a command, whose options are in [{name}]")
         parameters = _parameters(command)
         for option, value in options.items():
             parameter = parameters.get(option.replace("_", "-"))
             if parameter is None:
-                raise click.UsageError(
-                    f"{CONFIG}: [{name}] has no option {option!r}; "
-                    f"there are {', '.join(sorted(parameters))}"
-                )
+                unknown = _unknown(f"option of [{name}]", option, sorted(parameters))
+                raise click.UsageError(f"{CONFIG}: {unknown}")
             many = parameter.nargs != 1 or getattr(parameter, "multiple", False)
             defaults.setdefault(name, {})[parameter.name] = _as_typed(value, many=many)
     return defaults
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """Say that a command or an option does not exist, and which is meant."""
+    return str(UnknownNameError(kind, name, known, likeness=0.7))
 
 
 def _as_typed(value: Any, *, many: bool) -> str | list[str]:

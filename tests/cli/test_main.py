@@ -88,6 +88,20 @@ def test_an_unknown_command_is_wrong_usage(run: Run, name: str) -> None:
     refused(run(name), repr(name), code=2)
 
 
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("evalute", "did you mean evaluate?"),
+        ("statu", "did you mean status?"),
+        ("xyz", "there is layers, plan, extract, "),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_nearest_or_all(
+    run: Run, name: str, suggestion: str
+) -> None:
+    refused(run(name), f"unknown command {name!r}: {suggestion}", code=2)
+
+
 # What is imported
 
 _HEAVY = {
@@ -234,10 +248,15 @@ def test_one_half_of_a_switch_can_be_configured(run: Run, photos: Path, tmp_path
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("[statuss]\ncache = 'x'", ["bottleneck.toml", "statuss", "status"]),
-        ("cache = 'x'", ["bottleneck.toml", "cache"]),
-        ("status = 'x'", ["bottleneck.toml", "status"]),
-        ("[status]\ncahce = 'x'", ["bottleneck.toml", "status", "cahce"]),
+        ("[statuss]\ncache = 'x'", ["bottleneck.toml: ", "'statuss': did you mean status?"]),
+        ("cache = 'x'", ["bottleneck.toml: unknown command 'cache'"]),
+        ("status = 'x'", ["bottleneck.toml", "status", "[status]"]),
+        (
+            "[status]\ncahce = 'x'",
+            ["bottleneck.toml: ", "of [status] 'cahce': did you mean cache?"],
+        ),
+        ("[extract]\nshard_sise = 3", ["of [extract] 'shard_sise': did you mean shard-size"]),
+        ("[status]\nqqq = 3", ["of [status] 'qqq': there is cache, "]),
         ("[status]\ncache =\n", ["bottleneck.toml", "line 2"]),
         ("[status\n", ["bottleneck.toml", "line 1"]),
         ("[extract]\nshard-size = 'many'", ["many"]),
