@@ -33,6 +33,7 @@ from bottleneck.extraction.planning.missing_shards import (
 )
 from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.setup.depth import choose_range
+from bottleneck.extraction.setup.layer_names import layer_names
 from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.request import ExtractionRequest, PlannedRun
 from bottleneck.extraction.setup.transform import TransformLike
@@ -63,7 +64,7 @@ def extract(
     out: CacheLike,
     *,
     model: "str | nn.Module",
-    layers: Sequence[str],
+    layers: str | Sequence[str],
     weights: str | PathLike[str] = "DEFAULT",
     transform: TransformLike | None = None,
     pool: str = "avg",
@@ -90,7 +91,7 @@ def extract(
         A torchvision name; ``timm:NAME`` or ``hf-hub:org/name``, for timm's models;
         ``path/to/file.py:factory``, which is executed; or a network, which is copied and never
         changed.
-    layers : sequence of str
+    layers : str or sequence of str
         Names of layers; `bottleneck.layers` lists them. One forward pass computes all of them.
     weights : str, PathLike or member of torchvision's enum
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
@@ -156,8 +157,8 @@ def extract(
     require_options(
         storage=(storage, StorageOptions), compute=(compute, ComputeOptions), run=(run, RunOptions)
     )
-    path = cache_path(out)
-    _require_possible(model, layers, compute.device, run.executor)
+    path, layers = cache_path(out), layer_names(layers)
+    _require_possible(model, compute.device, run.executor)
     source = require_existing(open_images(images))
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
@@ -198,26 +199,8 @@ def extract(
     return _finish(plan, cache, end, start=start)
 
 
-def require_layers(layers: Sequence[str]) -> None:
-    """Refuse an empty sequence of layers, a name that is not in a sequence, and what is no name.
-
-    Raises
-    ------
-    InvalidOptionError
-        It is empty, or text, or has something else than texts.
-    """
-    hint = "`bottleneck.layers` lists them"
-    if isinstance(layers, str) or not all(isinstance(layer, str) for layer in layers):
-        raise InvalidOptionError("layers", layers, "a list of names", hint)
-    if not layers:
-        raise InvalidOptionError("layers", [], "at least one name", hint)
-
-
-def _require_possible(
-    model: "str | nn.Module", layers: Sequence[str], device: str, executor: Executor | None
-) -> None:
+def _require_possible(model: "str | nn.Module", device: str, executor: Executor | None) -> None:
     """Refuse arguments that cannot be, before anything is loaded."""
-    require_layers(layers)
     if device not in ("auto", "cpu"):  # these there are, and the others PyTorch knows
         choose_devices(device)
     if executor is not None and not isinstance(model, str):

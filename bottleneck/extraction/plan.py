@@ -13,11 +13,11 @@ from bottleneck.data import ImageSource, open_images, require_existing, summariz
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.encoding.decoding import ViewSet
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
-from bottleneck.extraction.extract import require_layers
 from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
 from bottleneck.extraction.planning.disk_space import LayerEstimate
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.setup.depth import choose_range
+from bottleneck.extraction.setup.layer_names import layer_names
 from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.precision import choose_spec
 from bottleneck.extraction.setup.transform import TransformLike
@@ -38,7 +38,7 @@ def plan(
     images: str | PathLike[str] | ImageSource,
     *,
     model: str | nn.Module,
-    layers: Sequence[str],
+    layers: str | Sequence[str],
     weights: str | PathLike[str] = "DEFAULT",
     transform: TransformLike | None = None,
     pool: str = "avg",
@@ -60,7 +60,7 @@ def plan(
         A torchvision name; ``timm:NAME`` or ``hf-hub:org/name``, for timm's models;
         ``path/to/file.py:factory``, which is executed; or a network, which is copied and never
         changed.
-    layers : sequence of str
+    layers : str or sequence of str
         Names of layers.
     weights : str or PathLike
         ``"DEFAULT"``, a torchvision weights name, ``"none"``, or a weights file; see
@@ -105,7 +105,7 @@ def plan(
     require_options(storage=(storage, StorageOptions), compute=(compute, ComputeOptions))
     require_positive("tasks", tasks)
     check_pool(pool)
-    require_layers(layers)
+    layers = layer_names(layers)
     devices = choose_devices(compute.device)
     source = require_existing(open_images(images))
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))

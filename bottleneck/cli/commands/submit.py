@@ -40,11 +40,11 @@ def submit(
 ) -> None:
     """Print a batch script that runs a command on a cluster.
 
-    The command follows `--`: extract, fit or sweep. Its options are checked at once. An extraction
-    becomes an array of tasks; each makes the missing shards of its part. Shortly before its time
-    limit, a task finishes the current shard and is queued again. A fit or sweep first checks that
-    its layers are complete, and exits with 3 if they are not. All other options before `--` are
-    passed to sbatch.
+    The command follows `--`: extract, fit or sweep. The names of its options are checked at once.
+    An extraction becomes an array of tasks; each makes the missing shards of its part. Shortly
+    before its time limit, a task finishes the current shard and is queued again. A fit or sweep
+    first checks that its layers are complete, and exits with 3 if they are not. All other options
+    before `--` are passed to sbatch.
 
     \b
     Example:

@@ -1,0 +1,17 @@
+from typing import Any
+
+import pytest
+
+from bottleneck.errors import InvalidOptionError
+from bottleneck.extraction.setup.layer_names import layer_names
+
+
+def test_one_name_stands_for_itself_and_any_iterable_is_taken() -> None:
+    assert layer_names("features.12") == ["features.12"]
+    assert layer_names(name for name in ("b", "a")) == ["b", "a"]
+
+
+@pytest.mark.parametrize(("layers", "words"), [([], "at least one name"), ([3], "a list of names")])
+def test_none_and_what_is_no_name_are_refused(layers: Any, words: str) -> None:
+    with pytest.raises(InvalidOptionError, match=f"{words}: `bottleneck.layers` lists them"):
+        layer_names(layers)
