@@ -67,12 +67,13 @@ def why_none_is_heldout(images: ImageTable) -> str:
     "no split is called test or val; 'holdout' is neither trained on nor judged"
     """
     others = sorted(_splits(images) - {"", "train"})
-    named = ", ".join(map(repr, others))
-    if not {"test", "val"}.isdisjoint(others):
-        return f"no image has a label in {named}"
+    if unlabelled := [name for name in others if name in ("test", "val")]:
+        return f"no image has a label in {' or '.join(map(repr, unlabelled))}"
     if not others:
         return ""
-    return f"no split is called test or val; {named} is neither trained on nor judged"
+    verb = "is" if len(others) == 1 else "are"
+    named = ", ".join(map(repr, others))
+    return f"no split is called test or val; {named} {verb} neither trained on nor judged"
 
 
 def find_split(images: ImageTable, name: str) -> str:

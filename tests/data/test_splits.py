@@ -48,6 +48,10 @@ def test_a_split_without_labels_judges_nothing() -> None:
     secret = table("a", "", split=["train", "test"])
     assert train_and_heldout_splits(secret) == ("train", "")
     assert why_none_is_heldout(secret) == "no image has a label in 'test'"
+    more = table("a", "", "b", "", split=["train", "test", "extra", "val"])
+    assert why_none_is_heldout(more) == "no image has a label in 'test' or 'val'"
+    others = table(*"abc", split=["train", "x", "y"])
+    assert "; 'x', 'y' are neither trained on nor judged" in why_none_is_heldout(others)
 
 
 @pytest.mark.parametrize("splits", [[""], ["train"], ["", "train"]])
