@@ -395,12 +395,12 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from bottleneck.extraction.extract import extract
-from bottleneck.extraction.options import ComputeOptions, StorageOptions
+from bottleneck.extraction.options import ComputeOptions, RunOptions, StorageOptions
 extract(Path(sys.argv[1]), Path(sys.argv[2]), model=sys.argv[3], layers=["layer2", "layer3"],
         transform={"resize": 32, "crop": 32},
         storage=StorageOptions(dtype="float32", shard_size=4),
-        compute=ComputeOptions(device="cpu", batch_size=3, workers=2,
-                               on_progress=lambda _: __import__("time").sleep(0.02)))
+        compute=ComputeOptions(device="cpu", batch_size=3, workers=2),
+        run=RunOptions(on_progress=lambda _: __import__("time").sleep(0.02)))
 """
 
 
