@@ -120,11 +120,14 @@ class Design:
         1, or 0 for the coordinate of a free intercept, which is then the last one.
     weight : float
         Σ s, the total weight of the rows.
+    left_out : float
+        Largest eigenvalue of XᵀSX along which rows have no coordinate; 0 if they have all.
     """
 
     spectrum: Array
     penalty: Array
     weight: float
+    left_out: float = 0.0
 
     @property
     def dtype(self) -> Any:
@@ -183,10 +186,8 @@ class ArrayDesign(Design):
         Of the same rows, on the same device.
     from_coordinates : callable
         Maps coordinates (r, q) to coefficients and intercept (d + 1, q).
-    spectrum, penalty : array of float64, shape (r,)
+    spectrum, penalty, weight, left_out
         Attributes of `Design`.
-    weight : float
-        Total weight of the rows.
     exact : callable, optional
         Computes the rows in double precision, if they were rounded to float32.
     """
@@ -200,10 +201,11 @@ class ArrayDesign(Design):
         spectrum: Array,
         penalty: Array,
         weight: float,
+        left_out: float = 0.0,
         exact: Callable[[], Array] | None = None,
     ) -> None:
         self.rows, self.targets, self._from_coordinates = rows, targets, from_coordinates
-        self._exact = exact
+        self._exact, self.left_out = exact, left_out
         self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
 
     @property
@@ -259,6 +261,7 @@ class ArrayDesign(Design):
             spectrum=self.spectrum,
             penalty=self.penalty,
             weight=self.weight,
+            left_out=self.left_out,
         )
 
 

@@ -147,6 +147,11 @@ class Loss:
         """Second derivative of a row whose margins are all 0."""
         return self.curvature_bound
 
+    @property
+    def largest_weight(self) -> float:
+        """Largest weight that a column gives to rows, beside their own."""
+        return 1.0
+
     @staticmethod
     def path_coordinate(c: float) -> float:
         """Return the function of C in which the minimiser of separable classes is about linear.
@@ -176,6 +181,12 @@ class _OneVsRest(Loss):
     """
 
     column_weight: Array | None = None
+
+    @property
+    def largest_weight(self) -> float:
+        """Largest of the further weights."""
+        weight = self.column_weight
+        return 1.0 if weight is None else float(array_namespace(weight).max(weight))
 
     def take(self, kept: Array) -> Self:
         """Return the loss of some columns, given by their index among the present ones."""

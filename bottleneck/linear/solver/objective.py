@@ -148,9 +148,13 @@ class Objective:
         value = self.c * sums.value + squares / 2
         if self.value_at_zero is None:
             self.value_at_zero = (1 - _ROUNDING * epsilon(at)) * value
-        excess = self._excess(gradient, mean)
+        # What a gradient has of the eigenvectors that are left out: squared, it is at most their
+        # eigenvalue times Σ s ℓ'², and ℓ'² at most twice the curvature's bound times ℓ.
+        hidden = 2 * self.loss.curvature_bound * self.loss.largest_weight * self.design.left_out
+        unseen = self.c**2 * hidden * sums.value
+        excess = self._excess(gradient, mean) + unseen / 2
         if sums.slack is not None and not self.free:
-            dual_excess = value - self._improve_bound(dual, sums.slack, sums.value)
+            dual_excess = value - self._improve_bound(dual, sums.slack, sums.value, unseen)
             excess = xp.where(dual_excess < excess, dual_excess, excess)
         return Point(at, value, gradient, xp.astype(mean, at.dtype), squares, excess)
 
@@ -223,13 +227,14 @@ class Objective:
         penalised = self.xp.astype(values[:-1] if self.free else values, self.xp.float64)
         return self.sum(penalised * penalised)
 
-    def _improve_bound(self, dual: Array, slack: Array, value: Array) -> Array:
+    def _improve_bound(self, dual: Array, slack: Array, value: Array, unseen: Array) -> Array:
         """Add the dual point of the hinge's residuals, and return the best lower bounds.
 
         Any positive multiple of a dual point is a dual point: the best multiple is taken. Each term
         is made worse by its rounding.
         """
-        linear, norm, square = 2 * self.c * slack, self.sum(dual * dual), self.c**2 * value
+        linear, square = 2 * self.c * slack, self.c**2 * value
+        norm = self.sum(dual * dual) + unseen
         length = norm + 2 * square / self.c
         scale = linear / self.xp.where(length > 0, length, 1.0)
         less, more = 1 - _ROUNDING * epsilon(dual), 1 + _ROUNDING * epsilon(dual)

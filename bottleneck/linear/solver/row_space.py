@@ -64,9 +64,9 @@ def row_space_design(
     if intercept == "none":  # codes that are all zero keep one coordinate
         rank = max(1, rank)
     kept = slice(spectrum.shape[0] - rank, None)  # the largest come last
+    left_out = max(0.0, float(spectrum[-rank - 1])) if 0 < rank < spectrum.shape[0] else 0.0
     spectrum, vectors = xp.where(spectrum > rounding, spectrum, 0)[kept], vectors[:, kept]
-    length = xp.sqrt(spectrum)
-    lengths, penalty = spectrum, xp.ones_like(spectrum)
+    length, lengths, penalty = xp.sqrt(spectrum), spectrum, xp.ones_like(spectrum)
     duals = vectors * root * xp.where(length > 0, 1 / xp.where(length > 0, length, 1.0), 0.0)
 
     def rows() -> Array:
@@ -99,6 +99,7 @@ def row_space_design(
         spectrum=spectrum,
         penalty=penalty,
         weight=total,
+        left_out=left_out,
         exact=rows,
     )
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bottleneck.linear.classifiers import fit_path
+from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.solver.design import Intercept
 from bottleneck.linear.solver.row_space import _Combined
 from tests.helpers.problems import INTERCEPTS, Rows, margins, unlabelled
@@ -60,3 +62,28 @@ def test_few_rows_of_many_features_take_little_memory(intercept: Intercept) -> N
     at = np.ones((len(design.spectrum), 1))
     raw = rows.astype(np.float64) @ coef.T + intercepts
     np.testing.assert_allclose(margins(design, 20, at), raw, atol=1e-3)
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_what_the_coordinates_leave_out_is_in_the_gap(clf: str) -> None:
+    """Rows that a small feature tells apart, beside one of 6e7 times its scale: nearly lost."""
+    random = np.random.default_rng(0)
+    y = np.arange(30) % 3
+    X = 1e-3 * (random.normal(size=(30, 64)) + 3 * random.normal(size=(3, 64))[y])
+    X[:, 0] = 6e4 * random.normal(size=30)
+    (found,) = fit_path(ArrayMatrix(X), y, clf=clf, cs=[100.0], classes=3)
+    assert (found.decision_function(X).argmax(axis=1) == y).mean() < 0.6
+    assert not found.converged.any()
+    assert found.gap.min() > 1
+    scaled = X / X.std(axis=0)
+    (found,) = fit_path(ArrayMatrix(scaled), y, clf=clf, cs=[100.0], classes=3)
+    assert (found.decision_function(scaled).argmax(axis=1) == y).all()
+    assert found.converged.all()
+
+
+def test_copies_of_rows_leave_out_rounding_alone() -> None:
+    random = np.random.default_rng(0)
+    X, y = np.repeat(random.normal(size=(40, 200)), 2, axis=0), random.integers(0, 3, 80)
+    for clf in ("svm", "softmax"):
+        (found,) = fit_path(ArrayMatrix(X), y, clf=clf, cs=[100.0], classes=3, tol=1e-6)
+        assert found.converged.all()
