@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tokenize
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -203,6 +204,15 @@ def test_packages_that_need_no_torch_load_none() -> None:
 
 
 # Sizes
+
+
+def test_folders_stay_small() -> None:
+    """So that a listing shows what is what; each command has a module."""
+    folders = Counter(
+        name.rpartition(".")[0] for name, path in MODULES.items() if path.stem != "__init__"
+    )
+    del folders["cli.commands"]
+    assert {name: n for name, n in folders.items() if n > 12} == {}
 
 
 def test_modules_stay_small() -> None:

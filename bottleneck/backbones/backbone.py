@@ -22,16 +22,15 @@ from bottleneck.backbones.preparation import materialise, network_notes, prepare
 from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.pytorch_defaults import pytorch_defaults
 from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_network
-from bottleneck.backbones.sources.declared_input import describe_input
+from bottleneck.backbones.sources.inspection.declared_input import describe_input
+from bottleneck.backbones.sources.inspection.weight_values import digest_weights, require_values
+from bottleneck.backbones.sources.inspection.wrappers import without_wrappers
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.weights import (
-    digest_weights,
     is_weights_file,
-    require_values,
     require_weights_file,
+    weights_name,
 )
-from bottleneck.backbones.sources.weights_name import weights_name
-from bottleneck.backbones.sources.wrappers import without_wrappers
 from bottleneck.backbones.tracing.traced import trace_float32
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError

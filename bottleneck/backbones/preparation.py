@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bottleneck.backbones.layers.forward_error import explain_forward_error, input_channels
-from bottleneck.backbones.sources.wrappers import unwrap, unwrap_parts
+from bottleneck.backbones.sources.inspection.wrappers import unwrap, unwrap_parts
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
 
 _ONE_CHANNEL = (

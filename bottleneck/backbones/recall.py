@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bottleneck import __version__
-from bottleneck.backbones.sources.weights_name import weights_name
+from bottleneck.backbones.sources.weights import weights_name
 from bottleneck.runtime import sha256, state_directory, write_text_atomic
 from bottleneck.spec import InputTransform, ModelReference
 

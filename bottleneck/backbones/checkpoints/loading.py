@@ -24,7 +24,7 @@ from bottleneck.backbones.checkpoints.matching import (
 from bottleneck.backbones.checkpoints.reading import read_checkpoint
 from bottleneck.backbones.layers.forward_order import ForwardOrder
 from bottleneck.backbones.layers.layer import Layer
-from bottleneck.backbones.sources.wrappers import without_wrappers
+from bottleneck.backbones.sources.inspection.wrappers import without_wrappers
 from bottleneck.errors import WeightsError, format_error
 
 # Usual names of what comes after a network's last layer, or is there in training alone.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bottleneck.backbones.checkpoints.reading import Checkpoint, Entry
-from bottleneck.backbones.sources.wrappers import without_wrappers
+from bottleneck.backbones.sources.inspection.wrappers import without_wrappers
 from bottleneck.errors import WeightsError
 
 OTHER_MODEL = (  # the next step where weights and network do not belong together

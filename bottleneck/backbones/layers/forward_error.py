@@ -4,7 +4,7 @@ import inspect
 
 from torch import nn
 
-from bottleneck.backbones.sources.torchscript import ScriptedNetwork
+from bottleneck.backbones.sources.inspection.torchscript import ScriptedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import BackboneError, full_message
 

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from bottleneck.backbones.layers.hooks import call_hooks, forward_hooks
 from bottleneck.backbones.layers.zero_images import IMAGE_COUNTS, zero_images
-from bottleneck.backbones.sources.wrappers import without_wrappers
+from bottleneck.backbones.sources.inspection.wrappers import without_wrappers
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 

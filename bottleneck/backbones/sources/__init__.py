@@ -1,1 +1,5 @@
-"""Sources of networks and weights: torchvision, timm and its hub, Python files, modules."""
+"""Sources of networks and weights: torchvision, timm and its hub, Python files, modules.
+
+Each kind of source is a module, and `model_source` chooses one. They share `inspection`, which says
+what a network is as it is brought, and `user_files`, the imports of a Python file.
+"""

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bottleneck.backbones.sources.architecture import architecture_digest
-from bottleneck.backbones.sources.declared_input import declared_transform
-from bottleneck.backbones.sources.torchscript import ScriptedNetwork, open_torchscript
-from bottleneck.backbones.sources.weights import require_own_weights, require_values
-from bottleneck.backbones.sources.wrappers import unwrap
+from bottleneck.backbones.sources.inspection.architecture import architecture_digest
+from bottleneck.backbones.sources.inspection.declared_input import declared_transform
+from bottleneck.backbones.sources.inspection.torchscript import ScriptedNetwork, open_torchscript
+from bottleneck.backbones.sources.inspection.weight_values import require_values
+from bottleneck.backbones.sources.inspection.wrappers import unwrap
+from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.spec import InputTransform
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from torch import nn
 
-from bottleneck.backbones.sources.declared_input import declared_transform
-from bottleneck.backbones.sources.own_modules import OwnModules
-from bottleneck.backbones.sources.torchscript import open_torchscript
+from bottleneck.backbones.sources.inspection.declared_input import declared_transform
+from bottleneck.backbones.sources.inspection.torchscript import open_torchscript
+from bottleneck.backbones.sources.user_files.own_modules import OwnModules
 from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError, UnknownNameError

@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from bottleneck.backbones.read_errors import READ_ERRORS
-from bottleneck.backbones.sources.architecture import architecture_digest
-from bottleneck.backbones.sources.declared_input import declared_transform
 from bottleneck.backbones.sources.hub import hub_access
+from bottleneck.backbones.sources.inspection.architecture import architecture_digest
+from bottleneck.backbones.sources.inspection.declared_input import declared_transform
 from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.errors import (

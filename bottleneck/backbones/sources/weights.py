@@ -1,47 +1,42 @@
-"""Weights: what a name or file of them may be, and the digest of those that a network has."""
+"""Weights as users give them: a published name, a member of torchvision's enums, or a file.
+
+This module loads no PyTorch.
+"""
 
 import os
-from collections.abc import Collection
+from enum import Enum
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
-from bottleneck.backbones.sources.architecture import describe_value, tensor_bytes
-from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError, WeightsError
-from bottleneck.runtime import sha256
+from bottleneck.errors import InvalidOptionError, UnknownNameError, WeightsError
 
 
-def digest_weights(network: nn.Module, left_out: Collection[str] = ()) -> str:
-    """Return the SHA-256 over the names, types, shapes and bytes of a network's state dict.
-
-    What is no plain tensor, such as a quantised weight or `get_extra_state`, counts by its values.
+def weights_name(model: object, weights: str | os.PathLike[str] | Enum) -> str | os.PathLike[str]:
+    """Return a name or path of weights; of a member of torchvision's enums its name.
 
     Parameters
     ----------
-    network : nn.Module
-    left_out : collection of str
-        Names of tensors that decide no code: those that a weights file did not fill.
+    model : object
+        The network that they are for, as the user gave it.
+    weights : str, PathLike or Enum
+        What the user gave, for example ``ResNet50_Weights.DEFAULT``.
+
+    Raises
+    ------
+    InvalidOptionError
+        It is a member of another network's enum.
 
     Examples
     --------
-    >>> digest_weights(nn.Flatten())[:12]  # no weights: the digest of nothing
-    'e3b0c44298fc'
+    >>> from torchvision.models import ResNet50_Weights
+    >>> weights_name("resnet50", ResNet50_Weights.IMAGENET1K_V2)
+    'IMAGENET1K_V2'
     """
-    parts: list[bytes | memoryview] = []
-    for name, tensor in sorted(network.state_dict().items()):
-        if name in left_out:
-            continue
-        if (
-            not isinstance(tensor, Tensor)
-            or tensor.is_quantized
-            or tensor.layout is not torch.strided
-        ):
-            parts.append(f"{name} {describe_value(tensor)}\n".encode())
-            continue
-        parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        parts.append(tensor_bytes(tensor))
-    return sha256(*parts)
+    if isinstance(weights, str | os.PathLike) or not isinstance(weights, Enum):
+        return weights
+    name = model if isinstance(model, str) else type(model).__name__
+    if not isinstance(model, str) or type(weights).__name__.lower() != f"{model}_weights":
+        raise InvalidOptionError("weights", str(weights), f"weights of {name}")
+    return weights.name
 
 
 def is_weights_file(weights: str | os.PathLike[str]) -> bool:
@@ -110,25 +105,3 @@ def require_own_weights(weights: str, *, model: str) -> None:
     """
     if not is_weights_file(weights) and weights not in ("DEFAULT", "none"):
         raise UnknownNameError("weights", weights, ["DEFAULT", "none"], "(or a file)", of=model)
-
-
-def require_values(network: nn.Module) -> None:
-    """Refuse a network of which parameters are on the meta device, and have no values.
-
-    Raises
-    ------
-    BackboneError
-        Names the first of them.
-
-    Examples
-    --------
-    >>> require_values(nn.Linear(2, 2, device="meta"))
-    Traceback (most recent call last):
-    bottleneck.errors.BackboneError: 'weight' is on the meta device, and has no values: ...
-    """
-    for name, value in network.state_dict(keep_vars=True).items():
-        if isinstance(value, Tensor) and value.is_meta:
-            raise BackboneError(
-                f"{name!r} is on the meta device, and has no values",
-                hint="build the network on the CPU, and name the file of its weights in `weights`",
-            )

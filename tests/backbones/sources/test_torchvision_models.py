@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton, load_backbone
-from bottleneck.backbones.sources.weights import digest_weights
+from bottleneck.backbones.sources.inspection.weight_values import digest_weights
 from bottleneck.errors import UnknownNameError, WeightsError
 
 

@@ -1,43 +1,58 @@
+"""Weights as users give them: names, members of torchvision's enums, files."""
+
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
+import torchvision
 from torch import nn
 
+from bottleneck.backbones.backbone import build_skeleton, load_backbone
 from bottleneck.backbones.sources.weights import (
-    digest_weights,
     is_weights_file,
     require_own_weights,
     require_weights_file,
+    weights_name,
 )
-from bottleneck.errors import UnknownNameError, WeightsError
-from tests.helpers.tiny_networks import Plain
+from bottleneck.errors import InvalidOptionError, UnknownNameError, WeightsError
+
+CLASSIFIERS = torchvision.models.list_models(module=torchvision.models)
 
 
-def test_the_digest_sees_values_names_shapes_and_types() -> None:
-    torch.manual_seed(0)
-    base = Plain()
-    digests = {digest_weights(base)}
-
-    def differs(network: nn.Module) -> None:
-        digest = digest_weights(network)
-        assert digest not in digests
-        digests.add(digest)
-
-    with torch.no_grad():
-        base.fc.bias[0] += 1e-6
-    differs(base)
-    differs(base.to(torch.bfloat16))
-    differs(nn.Sequential(nn.Linear(4, 1, bias=False)))
-    differs(nn.Sequential(nn.Linear(1, 4, bias=False)))
+@pytest.mark.parametrize("model", CLASSIFIERS)
+def test_a_member_of_each_networks_enum_is_known_by_its_name(model: str) -> None:
+    entries = torchvision.models.get_model_weights(model)
+    assert [weights_name(model, entry) for entry in entries] == [entry.name for entry in entries]
 
 
-def test_the_digest_of_equal_weights_is_equal() -> None:
-    networks = []
-    for _ in range(2):
-        torch.manual_seed(3)
-        networks.append(Plain())
-    assert digest_weights(networks[0]) == digest_weights(networks[1])
+@pytest.mark.parametrize("weights", ["DEFAULT", "none", Path("w.pth")])
+def test_names_and_paths_are_left_as_they_are(weights: Any) -> None:
+    assert weights_name("resnet18", weights) is weights
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [("resnet50", "weights of resnet50"), (nn.Flatten(), "weights of Flatten")],
+)
+def test_weights_of_another_network_are_refused(model: Any, words: str) -> None:
+    entry: Any = torchvision.models.ResNet18_Weights.DEFAULT
+    for build in (load_backbone, build_skeleton):
+        with pytest.raises(InvalidOptionError) as caught:
+            build(model, entry)
+        given = "`weights='ResNet18_Weights.IMAGENET1K_V1'`"
+        assert str(caught.value) == f"{given}: must be {words}"
+
+
+def test_a_network_is_listed_by_a_member_of_its_enum() -> None:
+    entry: Any = torchvision.models.SqueezeNet1_1_Weights.DEFAULT
+    assert build_skeleton("squeezenet1_1", entry)[1] == build_skeleton("squeezenet1_1")[1]
+
+
+def test_a_state_dict_is_refused_without_its_tensors() -> None:
+    state: Any = nn.Linear(2, 2).state_dict()
+    for build in (load_backbone, build_skeleton):
+        with pytest.raises(InvalidOptionError, match="`weights='OrderedDict'`: must be DEFAULT"):
+            build("resnet18", state)
 
 
 @pytest.mark.parametrize(
@@ -71,20 +86,3 @@ def test_a_file_that_is_none_says_what_it_may_be(tmp_path: Path) -> None:
         require_weights_file(tmp_path)
     with pytest.raises(UnknownNameError, match=r"weights of mine 'IMAGENET1K_V1'.*\(or a file\)"):
         require_own_weights("IMAGENET1K_V1", model="mine")
-
-
-def test_the_digest_leaves_out_what_it_is_told_to() -> None:
-    network = Plain()
-    before = digest_weights(network, {"fc.weight"})
-    with torch.no_grad():
-        network.fc.weight.add_(1)
-    assert digest_weights(network, {"fc.weight"}) == before != digest_weights(network)
-
-
-def test_the_digest_sees_the_values_of_sparse_tensors() -> None:
-    digests = set()
-    for value in (1.0, 2.0):
-        network = nn.Module()
-        network.register_buffer("graph", torch.diag(torch.tensor([value, 0.0])).to_sparse())
-        digests.add(digest_weights(network))
-    assert len(digests) == 2

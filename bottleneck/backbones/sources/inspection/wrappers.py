@@ -6,7 +6,7 @@ from torch import nn
 from torch.jit import ScriptModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from bottleneck.backbones.sources.torchscript import ScriptedPart
+from bottleneck.backbones.sources.inspection.torchscript import ScriptedPart
 
 # Parts that wrappers put before or into a network's own names: DataParallel and its relatives,
 # torch.compile, FSDP, checkpointed activations, Lightning Fabric.

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.backbones.sources.weights import digest_weights
-from bottleneck.backbones.sources.wrappers import unwrap, without_wrappers
+from bottleneck.backbones.sources.inspection.weight_values import digest_weights
+from bottleneck.backbones.sources.inspection.wrappers import unwrap, without_wrappers
 from bottleneck.errors import UnknownNameError
 from tests.helpers.tiny_networks import Plain
 

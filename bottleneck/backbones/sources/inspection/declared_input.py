@@ -6,8 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from bottleneck.backbones.sources.timm_config import find_timm_config, transform_of_config
-from bottleneck.backbones.sources.wrappers import unwrap
+from bottleneck.backbones.sources.inspection.timm_config import (
+    find_timm_config,
+    transform_of_config,
+)
+from bottleneck.backbones.sources.inspection.wrappers import unwrap
 from bottleneck.errors import UnknownNameError
 from bottleneck.spec import InputTransform, validate_transform_fields
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
-from bottleneck.backbones.sources.torchscript import ScriptedNetwork
+from bottleneck.backbones.sources.inspection.torchscript import ScriptedNetwork
 from bottleneck.errors import BackboneError
 from tests.helpers.brought_networks import build, conv
 from tests.helpers.tiny_networks import Plain, residual

@@ -11,7 +11,10 @@ from torch import nn
 from torchvision import transforms
 
 from bottleneck.backbones.backbone import build_skeleton, load_backbone
-from bottleneck.backbones.sources.timm_config import find_timm_config, transform_of_config
+from bottleneck.backbones.sources.inspection.timm_config import (
+    find_timm_config,
+    transform_of_config,
+)
 from bottleneck.errors import BackboneError, InvalidOptionError
 from bottleneck.spec import InputTransform
 from tests.helpers.tiny_networks import Plain

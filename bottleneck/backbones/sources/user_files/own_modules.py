@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from bottleneck.backbones.sources.imports import imported_files
+from bottleneck.backbones.sources.user_files.imports import imported_files
 from bottleneck.backbones.user_code import is_library
 from bottleneck.runtime import sha256
 

@@ -1,0 +1,1 @@
+"""What a network is as it is brought: its wrappers, program, input, architecture and weights."""

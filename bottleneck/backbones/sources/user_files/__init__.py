@@ -1,0 +1,1 @@
+"""The files of a user's own that a Python file imports: which they are, and their import."""
