@@ -146,7 +146,7 @@ def evaluate(
         opened.require(cache.spec, where=f"cache {cache.path}")  # before a network is loaded
         images = labelled_images(cache, labels).table
         ready = opened.with_network(network, compute.device)
-        judged = judge_cache(ready, cache, images, split)
+        judged = judge_cache(ready, cache, images, require_split(images, split))
     else:
         require_left_out("images that are in no cache have their own", labels=labels)
         source = open_images(cast(ImageSource, target))

@@ -83,7 +83,7 @@ class JudgedImages:
 
 
 def judge_cache(
-    classifier: Classifier, cache: Cache, images: ImageTable, split: str | None = None
+    classifier: Classifier, cache: Cache, images: ImageTable, split: str
 ) -> JudgedImages:
     """Apply a classifier to the codes of a split's labelled images.
 
@@ -95,17 +95,14 @@ def judge_cache(
         Of its spec.
     images : ImageTable
         The cache's images, or the same rows with other labels.
-    split : str, optional
-        By default the held-out one, and all images where there are no splits.
+    split : str
+        By its own name; empty for all images.
 
     Raises
     ------
     LabelsError
         There are no labelled images with codes, or none of them has a class of the classifier.
-    UnknownNameError
-        There is no such split.
     """
-    split = require_split(images, split)
     labelled = split_rows(images, images.has_label, split)
     rows = labelled[classifier.features.valid_rows(cache)[labelled]]
     # Not `cache.rejected()`: an image may have codes at these layers and none at another.

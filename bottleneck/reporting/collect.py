@@ -63,15 +63,15 @@ def collect(
 
 
 def _judge(head: Classifier, cache: Cache, images: LabelledImages) -> tuple[Basis, JudgedImages]:
-    if heldout_split(images.table):
-        return "heldout", judge_cache(head, cache, images.table)
+    if heldout := heldout_split(images.table):
+        return "heldout", judge_cache(head, cache, images.table, heldout)
     try:
         in_folds = _judge_in_folds(head, cache, images) if isinstance(head, Head) else None
     except LabelsError:  # too few images for folds
         in_folds = None
     if in_folds is not None:
         return "folds", in_folds
-    return "all", judge_cache(head, cache, images.table)
+    return "all", judge_cache(head, cache, images.table, split="")
 
 
 def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedImages | None:

@@ -352,6 +352,17 @@ def test_without_splits_images_are_judged_in_folds(
     assert "If the head was trained on them" in section(page, "verdict").text
 
 
+def test_images_whose_other_split_has_no_usual_name_are_all_judged_for_an_unknown_head(
+    cache: Cache, images: Path, head: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text(images.read_text().replace(",test\n", ",holdout\n"))
+    other = replace(bn.Head.load(head), training_record={})
+    result, page = quick(cache, other, tmp_path / "all.html", labels=labels)
+    assert result.score.n == 61
+    assert "If the head was trained on them" in section(page, "verdict").text
+
+
 def test_in_folds_nothing_is_said_of_the_plain_view_alone(tmp_path: Path) -> None:
     random, classes = np.random.default_rng(0), np.tile([0, 1], 20)
     noise = random.normal(size=(40, 4)).astype(np.float32)
