@@ -520,7 +520,8 @@ def test_products_on_a_device_are_exact_whatever_the_process_allows() -> None:
 
 def _check_products() -> None:
     torch.set_float32_matmul_precision("medium")
-    seen, gradient, rotate = [], ArrayDesign.gradient, eigenbasis._rotate
+    seen, rotate = [], eigenbasis._rotate
+    gradient, transform = ArrayDesign.gradient, ArrayDesign.to_coefficients
 
     def noted(call: Callable[..., Any]) -> Callable[..., Any]:
         def noting(*arguments: Any, **options: Any) -> Any:
@@ -532,8 +533,10 @@ def _check_products() -> None:
     X, y = clouds()
     with (
         patch.object(ArrayDesign, "gradient", noted(gradient)),
+        patch.object(ArrayDesign, "to_coefficients", noted(transform)),
         patch.object(eigenbasis, "_rotate", noted(rotate)),
     ):
         list(fit_path(ArrayMatrix(X), y, clf="softmax", cs=[1.0], classes=3, device="cpu"))
-    assert set(seen) == {("gradient", "highest"), ("_rotate", "highest")}, seen
+    calls = ("gradient", "to_coefficients", "_rotate")
+    assert set(seen) == {(name, "highest") for name in calls}, seen
     assert torch.get_float32_matmul_precision() == "medium"

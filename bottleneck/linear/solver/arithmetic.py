@@ -40,6 +40,17 @@ def exact_float32(array: Array) -> AbstractContextManager[object]:
 
     A process may have allowed TF32 for a training of its own. The rows of a problem would be
     rotated with 10 bits, and all that is proved of a minimum would be of other rows.
+
+    Parameters
+    ----------
+    array : array
+        Of the library and device that computes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with exact_float32(np.eye(2)):  # NumPy has nothing to set
+    ...     product = np.eye(2) @ np.eye(2)
     """
     return EXACT_FLOAT32 if array_api_compat.is_torch_array(array) else nullcontext()
 

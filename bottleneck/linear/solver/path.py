@@ -164,7 +164,8 @@ class RegularizationPath:
             passes += minimum.passes
             if wanted:
                 value, gap = to_numpy(minimum.value), to_numpy(minimum.gap)
-                coef, intercept = self._design.to_coefficients(minimum.at)
+                with exact:
+                    coef, intercept = self._design.to_coefficients(minimum.at)
                 if self._constant_is_free:
                     intercept -= intercept.mean()
                 yield Solution(c, coef, intercept, value, gap, gap <= tol, passes)
