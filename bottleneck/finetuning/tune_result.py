@@ -7,7 +7,7 @@ from bottleneck.data import LabelSummary
 from bottleneck.finetuning.training.choice import Choice
 from bottleneck.finetuning.training.run import TrainingRun
 from bottleneck.finetuning.tuned_tail import TunedTail
-from bottleneck.fitting import FitResult, PairedComparison, Score
+from bottleneck.fitting import FitResult, PairedComparison, Score, format_no_heldout
 from bottleneck.runtime import PreformattedText, format_duration, format_rejected, format_table
 
 
@@ -74,7 +74,8 @@ class TuneResult(PreformattedText):
     def verdict(self) -> str:
         """One sentence which of the two to take, and why."""
         if self.comparison is None or self.heldout is None or self.linear.heldout is None:
-            return "no held-out split: nothing says whether to take it in place of the linear head"
+            none = format_no_heldout(self.linear.no_heldout)
+            return f"{none}: nothing says whether to take it in place of the linear head"
         if not self.comparison.significant:
             found = "they differ by what may be chance"
             if not self.comparison.gained + self.comparison.lost:
@@ -107,6 +108,7 @@ class TuneResult(PreformattedText):
             "cv": None,
             "nested": None,
             "heldout": self.heldout.to_dict() if self.heldout else None,
+            "no_heldout": self.linear.no_heldout,
             "ece": None,
             "train": self.train,
             "train_digest": self.train_digest,

@@ -36,6 +36,7 @@ from .loading.sharded_matrix import open_matrix as open_matrix
 from .plotting.picture import require_picture as require_picture
 from .scoring.intervals import wilson_interval as wilson_interval
 from .scoring.judged_split import JudgedSplit as JudgedSplit
+from .scoring.judged_split import format_no_heldout as format_no_heldout
 from .scoring.metrics import calibration_bins as calibration_bins
 from .scoring.metrics import format_metric as format_metric
 from .scoring.metrics import score_answers as score_answers

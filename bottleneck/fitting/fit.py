@@ -191,7 +191,7 @@ def fit_dataset(
         seconds=0.0,
         outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
         class_weight=options.class_weight,
-        no_heldout=dataset.labelled.judged.reason,
+        no_heldout=dataset.labelled.judged.no_heldout,
     ).with_seconds(time.monotonic() - start)
 
 

@@ -10,6 +10,7 @@ from bottleneck.data import LabelSummary
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.plotting.fit_plot import fit_figure
 from bottleneck.fitting.plotting.picture import output_figure
+from bottleneck.fitting.scoring.judged_split import format_no_heldout
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import Score, format_calibration_error
 from bottleneck.fitting.selection.folds import fewer_folds
@@ -140,6 +141,7 @@ class FitResult(PreformattedText):
             "cv": self.search.summary() if self.search else None,
             "nested": self.nested.to_dict() if self.nested else None,
             "heldout": self.heldout.to_dict() if self.heldout else None,
+            "no_heldout": self.no_heldout,
             "ece": self.ece,
             "train": self.train,
             "converged": self.converged,
@@ -197,8 +199,8 @@ class FitResult(PreformattedText):
             limit = f"within {gap:.1e} of" if np.isfinite(gap) else "short of"
             lines.append(f"the solver stopped {limit} its minimum: a smaller C converges sooner")
         folds = "nested cross-validation" if self.nested else "cross-validation"
-        why = f" ({self.no_heldout})" if self.no_heldout else ""
-        no_split = f"no held-out split{why}: the {folds} is all that can be said"
+        none = format_no_heldout(self.no_heldout)
+        no_split = f"{none}: the {folds} is all that can be said"
         return [*lines, self.heldout.format() if self.heldout else no_split]
 
     def __repr__(self) -> str:

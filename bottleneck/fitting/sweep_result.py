@@ -12,6 +12,7 @@ from typing import Any, overload
 from bottleneck.data import LabelSummary
 from bottleneck.fitting.plotting.picture import output_figure
 from bottleneck.fitting.plotting.sweep_plot import sweep_figure
+from bottleneck.fitting.scoring.judged_split import format_no_heldout
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.selection.folds import fewer_folds
 from bottleneck.fitting.selection.nested import NestedScore
@@ -212,8 +213,9 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
             if heldout:
                 lines.append(f"the held-out split {heldout.split} took no part in any choice")
         elif heldout is None and len(self) > 1:
+            none = format_no_heldout(self.recommended.record.get("no_heldout", ""))
             lines.append(
-                f"no held-out split: the best of {len(self)} rows looks better than it is; nested "
+                f"{none}: the best of {len(self)} rows looks better than it is; nested "
                 "cross-validation (`nested`) says by how much"
             )
         if self.left_out:

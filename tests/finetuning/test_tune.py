@@ -266,6 +266,13 @@ def test_without_a_held_out_split_nothing_is_claimed(maps: Cache, tmp_path: Path
     result = tune(maps, labels=tmp_path / "labels.csv", options=QUICK)
     assert (result.score, result.comparison, result.better) == (None, None, None)
     assert "no held-out split: nothing says" in str(result)
+    lines = [
+        f"{path},{'ab'[i % 2]},{('train', 'spare')[i % 3 == 2]}"
+        for i, path in enumerate(maps.images.path)
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,split", *lines]) + "\n")
+    result = tune(maps, labels=tmp_path / "labels.csv", options=QUICK)
+    assert "(no split is called test or val; 'spare' is neither trained on" in result.verdict
 
 
 def test_a_run_goes_on_from_its_folder(maps: Cache, tmp_path: Path) -> None:

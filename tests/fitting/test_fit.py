@@ -494,7 +494,7 @@ def test_the_json_has_what_is_promised(split: Path, clf: str, sklearn: bool) -> 
     found = told(run(split, clf, sklearn=sklearn))
     assert found.keys() == {
         *("clf", "layer", "layers", "views", "shares", "c", "preprocess", "cv", "heldout", "ece"),
-        *("train", "converged", "gap", "nested", "class_weight"),
+        *("train", "converged", "gap", "nested", "class_weight", "no_heldout"),
     }
     assert found["cv"].keys() >= {"mean", "std", "folds", "metric"}
     assert found["heldout"].keys() >= {"split", "n", "accuracy", "ci95", "mean_per_class", "ece"}

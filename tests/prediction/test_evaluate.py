@@ -33,6 +33,7 @@ from bottleneck.fitting.scoring.scores import (
     score_labels,
 )
 from bottleneck.fitting.selection.options import SearchOptions
+from bottleneck.fitting.sweep import sweep
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.prediction import encoding
@@ -248,6 +249,8 @@ def test_training_images_are_not_judged_for_lack_of_a_held_out_split(tmp_path: P
     why = "no split is called test or val; 'holdout' is neither trained on nor judged"
     assert (result.train, result.heldout, result.no_heldout) == (40, None, why)
     assert f"no held-out split ({why}): the cross-validation is all" in str(result)
+    assert result.to_dict()["no_heldout"] == why
+    assert f"no held-out split ({why}): the best of 2 rows looks better" in str(sweep(holdout))
     with pytest.raises(LabelsError, match=f"{why}: name the one to judge by `split`"):
         evaluate(result.head, holdout)
     assert evaluate(result.head, holdout, split="holdout").score.n == 20

@@ -160,7 +160,7 @@ def label_rows(images: ImageTable, usable: NDArray[np.bool_]) -> LabelledSplits:
 
     if not heldout_split:
         return LabelledSplits(
-            names, of(train), None, JudgedSplit(reason=why_none_is_heldout(images))
+            names, of(train), None, JudgedSplit(no_heldout=why_none_is_heldout(images))
         )
     heldout = split_rows(images, labelled, heldout_split)
     require_rows(heldout, split=heldout_split)

@@ -13,7 +13,7 @@ class JudgedSplit:
     ----------
     name : str
         Empty where there are no splits, or none of them judges.
-    reason : str
+    no_heldout : str
         Why none judges; empty where one does, or there are none.
     unknown : UnknownLabels
         Images that are not judged, for lack of a class that was trained on.
@@ -24,7 +24,23 @@ class JudgedSplit:
     """
 
     name: str = ""
-    reason: str = ""
+    no_heldout: str = ""
     unknown: UnknownLabels = UnknownLabels()
     copies: int = 0
     shared_groups: int = 0
+
+
+def format_no_heldout(why: str) -> str:
+    """Say that there is no held-out split, and why.
+
+    Parameters
+    ----------
+    why : str
+        `JudgedSplit.no_heldout`.
+
+    Examples
+    --------
+    >>> format_no_heldout(""), format_no_heldout("no image has a label in 'test'")
+    ('no held-out split', "no held-out split (no image has a label in 'test')")
+    """
+    return f"no held-out split ({why})" if why else "no held-out split"
