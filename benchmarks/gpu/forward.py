@@ -3,6 +3,7 @@
 `python -m benchmarks.gpu` runs it.
 """
 
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.extraction.stages import Job, forward_alone, make_encoder, seconds_each
+from benchmarks.gpu.extraction import FULL, QUICK, Profile
 from benchmarks.helpers.log import log_row
 from bottleneck.backbones.inference.graph_replica import GraphReplica, compile_replicas
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
@@ -19,9 +21,11 @@ from bottleneck.backbones.layers.truncated import Forward
 from bottleneck.errors import USER_CODE_EXCEPTIONS, format_error
 from bottleneck.extraction.encoding.encoder import Encoder
 
+__all__ = ["FULL", "QUICK", "measure"]
+
 _PASSES_QUEUED = 10  # forward passes in the device's queue before a synchronisation
 
-HEADER = """\
+_HEADER = """\
 A loop runs on one normalised batch on the device; ours in two threads, on pixels in the host's
 memory.
 
@@ -29,7 +33,15 @@ memory.
 |---|---|---|---|---|---|"""
 
 
-def measure(job: Job, *, at_least: float) -> Iterator[str]:
+def measure(profile: Profile, device: str) -> str:
+    """Measure everything and return it as a table."""
+    (model, layer), *_ = profile.networks
+    job = profile.job(model, layer, device)
+    job = dataclasses.replace(job, precision="bfloat16", batch=profile.batches[-1])
+    return "\n".join([_HEADER, *_rows(job, at_least=profile.seconds)])
+
+
+def _rows(job: Job, *, at_least: float) -> Iterator[str]:
     """Yield a row for each way as soon as it is known.
 
     A loop runs on one normalised batch that lies on the device. Ours runs in two threads on

@@ -3,14 +3,15 @@
 Extraction, fitting at ImageNet's size, tuning, and ways to run a network. Each part is a process of
 its own, which ends after its share of the time: what fails, or takes too long, loses no other part.
 The rows of each appear on standard error while it runs. It runs from a plain checkout, and needs no
-network. --quick runs toy sizes, --device cpu needs no GPU; parts can be named.
+network. --quick runs toy sizes, --device cpu needs no GPU; --part measures one.
 """
 
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -24,42 +25,21 @@ class Part:
 
     Attributes
     ----------
-    measure : callable
-        Takes whether sizes are toy ones, and the device; returns a table.
+    module : module
+        Has the profiles `FULL` and `QUICK`, and `measure`, which takes one and the device.
     seconds : float
         After which its process is ended. The sum is below eight minutes.
     """
 
-    measure: Callable[[bool, str], str]
+    module: Any
     seconds: float
 
 
-def _measure_extraction(quick: bool, device: str) -> str:
-    return extraction.measure(extraction.QUICK if quick else extraction.FULL, device)
-
-
-def _measure_fitting(quick: bool, device: str) -> str:
-    return fitting.measure(fitting.QUICK if quick else fitting.FULL, device)
-
-
-def _measure_tuning(quick: bool, device: str) -> str:
-    return tuning.measure(tuning.QUICK if quick else tuning.FULL, device)
-
-
-def _measure_forward(quick: bool, device: str) -> str:
-    profile = extraction.QUICK if quick else extraction.FULL
-    (model, layer), *_ = profile.networks
-    job = profile.job(model, layer, device)
-    job = replace(job, precision="bfloat16", batch=profile.batches[-1])
-    rows = forward.measure(job, at_least=profile.seconds)
-    return "\n".join([forward.HEADER, *rows])
-
-
 PARTS = {
-    "extraction": Part(_measure_extraction, 150),
-    "fitting": Part(_measure_fitting, 190),
-    "tuning": Part(_measure_tuning, 50),
-    "forward": Part(_measure_forward, 80),
+    "extraction": Part(extraction, 150),
+    "fitting": Part(fitting, 190),
+    "tuning": Part(tuning, 50),
+    "forward": Part(forward, 80),
 }
 _NO_DEVICE = "no CUDA device: not measured"
 
@@ -93,7 +73,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(_NO_DEVICE, flush=True)
         return
     if asked.part:
-        print(PARTS[asked.part].measure(asked.quick, asked.device), flush=True)
+        module = PARTS[asked.part].module
+        print(
+            module.measure(module.QUICK if asked.quick else module.FULL, asked.device), flush=True
+        )
         return
     print(machine(), flush=True)
     passed = ["--device", asked.device, *(["--quick"] if asked.quick else [])]
