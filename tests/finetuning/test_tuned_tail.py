@@ -137,6 +137,15 @@ def test_views_are_averaged(backbone: Backbone) -> None:
     )
 
 
+def test_answers_are_in_float32_itself(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    tail, seen = a_tail(backbone), list[bool]()
+    assert tail.module is not None
+    with tail.module.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32)):
+        tail.decision_function(some_maps(tail.shape, 2))
+    assert seen == [False]
+
+
 def test_more_rows_than_a_batch_are_answered_in_order(backbone: Backbone) -> None:
     tail = a_tail(backbone)
     maps = some_maps(tail.shape, 150)

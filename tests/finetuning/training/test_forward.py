@@ -43,6 +43,17 @@ def test_codes_are_the_tails_for_each_view_of_each_image() -> None:
     assert np.allclose(rows, tail(torch.from_numpy(both)).detach().numpy(), atol=1e-6)
 
 
+def test_evaluation_is_in_float32_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    seen, tail = [], a_tail()
+    tail.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    tail_codes(tail, examples(4), on_cpu())
+    logits(TunedModule(tail, classes=3), examples(4), on_cpu())
+    assert len(seen) >= 2
+    assert not any(seen)
+    assert torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize(
     ("channels", "kernel", "stride", "precision", "last"),
     [
