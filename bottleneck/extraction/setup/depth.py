@@ -94,6 +94,11 @@ def missing_range_notes(source: ImageSource, transform: InputTransform) -> tuple
         New images, of which up to 16 are opened.
     transform : InputTransform
         That of existing codes.
+
+    Returns
+    -------
+    tuple of str
+        One line, or none.
     """
     if transform.range is not None:
         return ()
