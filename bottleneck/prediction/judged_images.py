@@ -132,8 +132,15 @@ def judged_rows(
 
 
 def trained_rows(images: ImageTable, split: str) -> NDArray[np.int64]:
-    """Return the rows of the split ``train``; none where it is judged itself."""
-    return np.flatnonzero(images.split.equals("train") & (split != "train"))
+    """Return the rows of the split ``train``; none where they are judged themselves.
+
+    Parameters
+    ----------
+    images : ImageTable
+    split : str
+        The one that is judged; empty for all images.
+    """
+    return np.flatnonzero(images.split.equals("train") & (split not in ("", "train")))
 
 
 def require_split(images: ImageTable, split: str | None) -> str:

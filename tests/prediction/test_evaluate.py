@@ -216,6 +216,20 @@ def test_copies_of_training_images_are_counted_by_fit_and_by_evaluate(
     assert evaluate(result.head, cache, split="train").score.copies == 0
 
 
+def test_training_images_that_are_judged_themselves_are_no_copies_of_others(tmp_path: Path) -> None:
+    X, y = clouds(k=2, n=60)
+    cache = written_cache(
+        tmp_path / "c",
+        X,
+        ["ab"[k] for k in y],
+        split=[("train", "", "train")[row % 3] for row in range(60)],
+        group=[f"p{row // 2}" for row in range(60)],
+    )
+    head = fit(cache, "svm", search=SearchOptions(c=(1.0,), cv=0)).head
+    found = evaluate(head, cache).score
+    assert (found.split, found.n, found.copies, found.shared_groups) == ("", 60, 0, 0)
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_groups_of_training_images_are_counted_by_fit_evaluate_and_audit(
     tmp_path: Path, several: bool
