@@ -153,7 +153,7 @@ def evaluate(
         ready = opened.with_network(network, compute.device)
         judged, notes = _judge_images(ready, network, source, split, compute)
     score = judged.score()
-    return Evaluation(score, judged.rejected, (*notes, *_training_notes(ready, score)))
+    return Evaluation(score, judged.rejected, (*notes, *_training_notes(ready, judged, score)))
 
 
 def _judge_images(
@@ -200,8 +200,14 @@ def _judge_images(
     return judged, batches.notes
 
 
-def _training_notes(head: Classifier, score: Score) -> tuple[str, ...]:
-    """Say that these may be the images that a head was trained on: by its record it had as many."""
+def _training_notes(head: Classifier, judged: JudgedImages, score: Score) -> tuple[str, ...]:
+    """Say that these may be images that a head was trained on, by their split or their number."""
+    trained = int(judged.images.split.equals("train")[judged.row].sum())
+    if score.split == "" and 0 < trained < score.n:
+        return (
+            f"{trained} of these images are in the split 'train': if the head was trained on them, "
+            "their accuracy says nothing about others (`split` judges one split)",
+        )
     if score.split not in ("", "train") or head.training_record.get("train") != score.n:
         return ()
     return (

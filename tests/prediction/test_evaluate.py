@@ -226,8 +226,12 @@ def test_training_images_that_are_judged_themselves_are_no_copies_of_others(tmp_
         group=[f"p{row // 2}" for row in range(60)],
     )
     head = fit(cache, "svm", search=SearchOptions(c=(1.0,), cv=0)).head
-    found = evaluate(head, cache).score
+    evaluation = evaluate(head, cache)
+    found = evaluation.score
     assert (found.split, found.n, found.copies, found.shared_groups) == ("", 60, 0, 0)
+    assert evaluation.notes[0].startswith(
+        "40 of these images are in the split 'train': if the head"
+    )
 
 
 @pytest.mark.parametrize("several", [False, True])
