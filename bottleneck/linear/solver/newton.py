@@ -162,8 +162,10 @@ def _systems(design: ArrayDesign, c: float, curvature: Array, gradient: Array) -
     moved, duals = design.rows @ gradient, xp.zeros_like(curvature)
     shift = xp.zeros_like(gradient[-1])  # of free intercepts
     active = xp.sum(xp.astype(curvature > 0, xp.int64), axis=0)
-    by_rows = (active > 0) & (active < r)
+    by_rows = active < r
     for k in range(q):
+        if not active[k]:
+            continue  # the penalty alone is left: no system of thousands of coordinates
         if by_rows[k]:
             own, solved, shift[k] = _row_system(
                 design, c, curvature[:, k], moved[:, k], gradient[-1, k]

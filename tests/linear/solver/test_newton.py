@@ -111,6 +111,25 @@ def test_a_step_of_rows_that_hardly_curve_is_finite(intercept: Intercept) -> Non
     assert np.all(np.isfinite(step))
 
 
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_a_step_without_active_rows_follows_the_penalty_and_solves_no_system(
+    intercept: Intercept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    belongs = np.arange(40)[:, None] % 2 == 0
+    f = objective(Problem(random.normal(size=(40, 90)), belongs, SquaredHinge, intercept), 1.0)
+    assert isinstance(f.design, ArrayDesign)
+    at = np.linalg.lstsq(f.design.rows, np.where(belongs, 3.0, -3.0))[0]  # beyond every margin
+    for name in ("_coordinate_system", "_row_system"):  # the former would have 91 equations
+        monkeypatch.setattr(f"bottleneck.linear.solver.newton.{name}", None)
+    penalised = f.design.penalty[:, None] * at
+    np.testing.assert_allclose(f(at).gradient, penalised, atol=1e-12)
+    step = direction(f, at)
+    length = np.linalg.norm(step) / np.linalg.norm(penalised)
+    assert length > 0.1
+    np.testing.assert_allclose(step, -length * penalised, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
 def test_newton_steps_need_few_passes(kind: Any, convert: Any) -> None:
