@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from bottleneck.errors import InvalidOptionError, SpecMismatchError, UnknownNameError
+from bottleneck.pooling import split_pooled_name
 
 _MOST_PIXELS = 8192  # of a side: an input of more would need more memory than codes are worth
 
@@ -119,7 +120,8 @@ class Spec:
     relu : bool
         Whether negative activations were set to zero before pooling.
     pool : str
-        ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side as digits.
+        ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side as digits, for layers whose
+        names do not end in a pooling of their own.
     """
 
     model: str
@@ -133,6 +135,10 @@ class Spec:
     def decoder(self) -> str:
         """The rule by which a file became an RGB image, with its version."""
         return self.transform.decoder
+
+    def pool_of(self, layer: str) -> str:
+        """Return the pooling of a layer: its own, if its name ends in one."""
+        return split_pooled_name(layer)[1] or self.pool
 
     def to_json(self, *, version: int = 3) -> dict[str, Any]:
         """Return plain values, as ``spec.json``, shards and heads contain them.

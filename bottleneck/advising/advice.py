@@ -13,6 +13,7 @@ from bottleneck.advising.strategies import CLASSIFIER, SEARCH, LinearStrategy
 from bottleneck.advising.tuned import TunedStrategy
 from bottleneck.data import LabelSummary
 from bottleneck.fitting import format_metric
+from bottleneck.pooling import split_pooled_name
 from bottleneck.runtime import (
     PreformattedText,
     escape_unprintable,
@@ -222,7 +223,7 @@ class Advice(PreformattedText):
         line = f"the best layer alone is {best.name}{where}; "
         if not self.findings.unlike:
             return [line + f"earlier layers add nothing to {last.name} beyond chance"]
-        best_plain = max(self.comparison.plain, key=self.comparison.score)
+        best_plain = max(self.comparison.earlier, key=self.comparison.score)
         gain = self.comparison.gain(best_plain, last)
         return [
             f"{line}earlier layers are worth {100 * gain.value:.1f} points over {last.name}: the "
@@ -235,7 +236,8 @@ class Advice(PreformattedText):
         line = f"{NEIGHBOURS} nearest neighbours{others} at {best.name}: {score:.1%}"
         linear, error = self.comparison.score(best), self.comparison.standard_error(best)
         # Of maps a linear head learns less than neighbours tell, without any copies.
-        if score <= linear + _ODD_ERRORS * error or self.examined.pool == "none":
+        pool = split_pooled_name(best.features.layers[0])[1] or self.examined.pool
+        if score <= linear + _ODD_ERRORS * error or pool == "none":
             return line
         return (
             f"{line}, more than the head there: copies of one picture may stand in several folds "
@@ -329,7 +331,7 @@ class Advice(PreformattedText):
     def not_measured(self) -> list[str]:
         """What the advice knows nothing of."""
         lacking = []
-        if len(self.examined.layers) == 1:
+        if self.findings.unlike is None:
             lacking.append("other layers (the cache has one: `bottleneck.extract` adds more)")
         if self.examined.views == 1:
             lacking.append("views (the cache has none: `bottleneck.extract` adds them)")

@@ -7,7 +7,7 @@ from os import PathLike
 import numpy as np
 
 from bottleneck.advising.advice import Advice, Examined
-from bottleneck.advising.comparison import Comparison
+from bottleneck.advising.comparison import Comparison, network_layer
 from bottleneck.advising.nearest import nearest_neighbour_accuracy
 from bottleneck.advising.rule import Decision, Findings, decide, is_unlike
 from bottleneck.advising.steps import (
@@ -110,7 +110,7 @@ def advise(
     splits = label_rows(images, valid)
     tails = load_tails(tuned, splits.names)
     measured = _measure(store, every, images, memory, on_progress)
-    last = measured[len(every.layers) - 1]
+    last = _last_layer(measured[: len(every.layers)])
     dataset = load_dataset(store, last.features, images, memory=memory)
     comparison = Comparison.of(measured, last, dataset.training)
     findings = _examine(store, comparison, images, memory)
@@ -165,6 +165,12 @@ def _measure(
         measure(ordered, every.views)
     on_progress(len(measured), total)
     return measured
+
+
+def _last_layer(singles: Sequence[LinearStrategy]) -> LinearStrategy:
+    """Return the deepest of single layers; of its poolings the first, which has no name."""
+    names = [network_layer(one.features.layers[0]) for one in singles]
+    return singles[names.index(names[-1])]
 
 
 def _examine(

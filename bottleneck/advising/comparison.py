@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bottleneck.advising.strategies import LinearStrategy
 from bottleneck.fitting import bootstrap_interval, cost_or_infinity, resampled_scores
 from bottleneck.linear import TrainingSet
+from bottleneck.pooling import split_pooled_name
 
 _ROUNDING = 1e-12  # of a difference of means
 # As in McNemar's test (A. L. Edwards, "Note on the correction for continuity in testing the
@@ -118,6 +119,17 @@ class Comparison:
         return [one for one in self.strategies if one.features.views == 1]
 
     @property
+    def earlier(self) -> list[LinearStrategy]:
+        """The plain ones that read earlier layers, and the last one in no other pooling."""
+        (last,) = self.last.features.layers
+
+        def is_earlier(one: LinearStrategy) -> bool:
+            others = {network_layer(layer) for layer in one.features.layers if layer != last}
+            return bool(others) and network_layer(last) not in others
+
+        return [one for one in self.plain if is_earlier(one)]
+
+    @property
     def best_layer(self) -> LinearStrategy:
         """The single layer of the highest score, plain."""
         return max((one for one in self.plain if len(one.features.layers) == 1), key=self.score)
@@ -151,3 +163,8 @@ class Comparison:
     def _scores(self, strategy: LinearStrategy) -> NDArray[np.float64]:
         (index,) = (i for i, one in enumerate(self.strategies) if one is strategy)
         return self.scores[:, index]
+
+
+def network_layer(layer: str) -> str:
+    """Return a layer's name in the network: without a pooling of its own."""
+    return split_pooled_name(layer)[0]

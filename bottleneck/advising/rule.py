@@ -114,10 +114,10 @@ def is_unlike(comparison: Comparison) -> bool | None:
     that the network was trained on (J. Yosinski et al., "How transferable are features in deep
     neural networks?", 2014). More than chance is two standard errors of a paired difference.
     """
-    if len(comparison.plain) == 1:
+    if not comparison.earlier:
         return None
     return any(
-        comparison.beats(one, comparison.last, errors=_UNLIKE_ERRORS) for one in comparison.plain
+        comparison.beats(one, comparison.last, errors=_UNLIKE_ERRORS) for one in comparison.earlier
     )
 
 

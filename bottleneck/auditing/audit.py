@@ -258,5 +258,5 @@ def _examined(
         layers=features.layers,
         size=sum(features.sizes(cache)),
         without_codes=len(images) - len(rows),
-        averaged=cache.spec.pool == "none",
+        averaged="none" in map(cache.spec.pool_of, features.layers),
     )

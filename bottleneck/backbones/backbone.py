@@ -34,6 +34,7 @@ from bottleneck.backbones.sources.weights import (
 from bottleneck.backbones.tracing.traced import trace_float32
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError
+from bottleneck.pooling import split_pooled_name
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
 
@@ -90,20 +91,29 @@ class Backbone:
     def select_layers(self, names: Sequence[str]) -> list[Layer]:
         """Return the layers of the given names, in the order of computation, each once.
 
-        A layer may also be named as in the network's wrapper (``module.layer1``,
-        ``_orig_mod.layer1``), and the first of a module's several outputs with its key.
+        A name may end in a pooling of the layer's own (``layer3@2x2``). A layer may also be named
+        as in the network's wrapper (``module.layer1``, ``_orig_mod.layer1``), and the first of a
+        module's several outputs with its key.
 
         Raises
         ------
         UnknownNameError
             There is no such layer; the nearest names are suggested.
+        InvalidOptionError
+            A layer does not support the pooling of its own.
         WeightsError
             A layer depends on a tensor that the weights file has not, or has in another shape.
         """
-        chosen = select_layers(*self._known_layers(names))
+        asked = dict.fromkeys(map(split_pooled_name, names))
+        found = select_layers(*self._known_layers([name for name, _ in asked]))
         if self.loaded and self.loaded.misfits:
-            self.loaded.require_layers(chosen, self.layers, self._forward_order)
-        return chosen
+            self.loaded.require_layers(found, self.layers, self._forward_order)
+        return [
+            layer.pooled(pool) if pool else layer
+            for layer in found
+            for name, pool in asked
+            if name == layer.name
+        ]
 
     @cached_property
     def cuts(self) -> tuple[str, ...]:
@@ -123,7 +133,8 @@ class Backbone:
         Parameters
         ----------
         boundary : str or None
-            A cut; None for the whole network, which takes normalised images.
+            A cut, whatever its own pooling; None for the whole network, which takes normalised
+            images.
 
         Returns
         -------
@@ -149,7 +160,9 @@ class Backbone:
         >>> tail.in_shape, tail.output, tail.features
         ((8, 6, 6), '2', 288)
         """
-        chosen = self.select_layers([boundary])[0] if boundary is not None else None
+        chosen = None
+        if boundary is not None:
+            (chosen,) = self.select_layers([split_pooled_name(boundary)[0]])
         tail = make_tail(self.network, self.layers, self.transform.crop, chosen)
         self.select_layers([tail.output])
         return tail

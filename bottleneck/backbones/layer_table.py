@@ -9,10 +9,11 @@ from torch import nn
 
 from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.cutting.cuts import list_cuts
-from bottleneck.backbones.layers.layer import Layer, check_pool
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.backbones.preparation import network_notes
 from bottleneck.errors import BackboneError, InvalidOptionError
+from bottleneck.pooling import check_pool
 from bottleneck.runtime import (
     PreformattedText,
     format_shape,
@@ -184,7 +185,7 @@ def layers(
     2      16×14×14    16         32 B  100.0%  yes
     cut: all that follows is computed from this layer alone, and can be trained from its maps
     """
-    check_pool(pool)
+    pool = check_pool(pool)
     require_one_of("dtype", dtype, _ITEM_SIZES)
     require_positive("crop", crop)
     network, transform = build_skeleton(model, weights, crop=crop)

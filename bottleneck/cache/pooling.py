@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache.format.float16 import widen_float16
-from bottleneck.cache.format.series import SeriesLike
+from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import ShardHeader
 from bottleneck.cache.store import Cache
 
@@ -16,8 +16,8 @@ from bottleneck.cache.store import Cache
 def pooled(cache: Cache) -> Cache:
     """Return a cache whose unpooled codes are read as their averages over positions.
 
-    Images are near each other by what they show, and maps by where they show it. A cache that is
-    pooled already, be it to a grid, is returned as it is.
+    Images are near each other by what they show, and maps by where they show it. Codes that are
+    pooled already, be it to a grid, are read as they are.
 
     Parameters
     ----------
@@ -35,29 +35,37 @@ def pooled(cache: Cache) -> Cache:
     >>> pooled(cache) is cache
     True
     """
-    if cache.spec.pool != "none":
+    if "none" not in map(cache.spec.pool_of, cache.layers):
         return cache
     return _PooledCache(cache.path, cache.manifest, cache.images)
 
 
 class _PooledCache(Cache):
-    """An unpooled cache whose codes are averaged as they are read."""
+    """A cache whose unpooled codes are averaged as they are read."""
 
     def finished_shards(
         self, layer: SeriesLike, shards: Iterable[int] | None = None
     ) -> dict[int, ShardHeader]:
+        finished = super().finished_shards(layer, shards)
+        if not self._has_maps(layer):
+            return finished
         return {
             shard: replace(header, shape=(header.shape[0], *_channels(header.shape)))
-            for shard, header in super().finished_shards(layer, shards).items()
+            for shard, header in finished.items()
         }
 
     def read_checked(self, layer: SeriesLike, shard: int) -> NDArray[Any]:
-        return _average(super().read_checked(layer, shard))
+        codes = super().read_checked(layer, shard)
+        return _average(codes) if self._has_maps(layer) else codes
 
     def read_blocks(
         self, layer: str, shard: int, rows: int, *, verify: bool, view: int = 0
     ) -> Iterator[NDArray[Any]]:
-        return map(_average, super().read_blocks(layer, shard, rows, verify=verify, view=view))
+        blocks = super().read_blocks(layer, shard, rows, verify=verify, view=view)
+        return map(_average, blocks) if self._has_maps(layer) else blocks
+
+    def _has_maps(self, layer: SeriesLike) -> bool:
+        return self.spec.pool_of(Series.of(layer).layer) == "none"
 
 
 def _average(codes: NDArray[Any]) -> NDArray[Any]:

@@ -16,7 +16,8 @@ feature_options = option_group(
         "--layer",
         "layers",
         multiple=True,
-        help="Layer of the cache; may be given several times; all: every layer.",
+        help="Layer of the cache; may be given several times; all: every layer, but no maps "
+        "(NAME@none) where there are codes.",
     ),
     click.option(
         "--views",

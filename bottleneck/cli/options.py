@@ -179,14 +179,15 @@ network_options = option_group(
         "layers",
         multiple=True,
         required=True,
-        help="Name of a layer; may be given several times.",
+        help="Name of a layer; may be given several times. NAME@2x2 or NAME@max: with a pooling of "
+        "its own.",
     ),
     click.option(
         "--pool",
-        default="avg",
-        show_default=True,
+        multiple=True,
+        default=("avg",),
         help="Spatial pooling: avg, max, none, N for an N×N grid of averages, or cls for the "
-        "class token of a transformer.",
+        "class token of a transformer. May be given several times: each layer in each.  [avg]",
     ),
     click.option(
         "--relu/--no-relu", default=True, show_default=True, help="Apply ReLU before pooling."

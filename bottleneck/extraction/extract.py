@@ -31,6 +31,7 @@ from bottleneck.extraction.planning.missing_shards import (
     finish_task,
     layers_of,
 )
+from bottleneck.extraction.planning.shard_memory import require_shard_memory
 from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.layer_names import layer_names
@@ -67,7 +68,7 @@ def extract(
     layers: str | Sequence[str],
     weights: str | PathLike[str] = "DEFAULT",
     transform: TransformLike | None = None,
-    pool: str = "avg",
+    pool: str | Sequence[str] = "avg",
     relu: bool = True,
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
@@ -100,9 +101,11 @@ def extract(
         What replaces the input of the weights, or some of its fields. ``"auto"`` for
         `range` means that of the cache, and where it has none percentiles 0.1 and 99.9 of the
         pixels deeper than 8 bits in 256 of the images.
-    pool : str
+    pool : str or sequence of str
         ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
-        ``"cls"``: a transformer's class token. The average of tokens is over all of them.
+        ``"cls"``: a transformer's class token. The average of tokens is over all of them. Of
+        several, one forward pass gives each layer in each: ``pool=("avg", "2")`` gives ``layer3``
+        and ``layer3@2x2``. Such a name among `layers` gives a layer a pooling of its own.
     relu : bool
         Whether negative activations are set to zero before pooling.
     storage : StorageOptions
@@ -123,6 +126,8 @@ def extract(
     ------
     DiskSpaceError
         The disk cannot hold the codes. Nothing has been written.
+    CacheError
+        The memory cannot hold the codes of a shard. Nothing has been written.
     InvalidOptionError, UnknownNameError, ImagesNotFoundError, BackboneError, WeightsError
         An argument is wrong. Nothing has been written.
     SpecMismatchError
@@ -157,7 +162,8 @@ def extract(
     require_options(
         storage=(storage, StorageOptions), compute=(compute, ComputeOptions), run=(run, RunOptions)
     )
-    path, layers = cache_path(out), layer_names(layers)
+    path = cache_path(out)
+    layers, first_pool = layer_names(layers, pool)
     _require_possible(model, compute.device, run.executor)
     source = require_existing(open_images(images))
     trust_code(model)
@@ -166,7 +172,7 @@ def extract(
     fields = choose_range(transform, source, existing)
     series, recipe = chosen_views.series(layers), chosen_views.recipe
     request = ExtractionRequest(existing or path, source, series, recipe, run)
-    asked: dict[str, Any] = {"relu": relu, "pool": pool}
+    asked: dict[str, Any] = {"relu": relu, "pool": first_pool}
     plan = None
     known = recall_unchanged(existing, model, weights, fields, compute=compute, **asked)
     if existing is not None and known is not None:
@@ -186,7 +192,7 @@ def extract(
     chosen_views.require_possible(backbone.transform)
     chosen = choose_spec(backbone, layers, devices, compute=compute, existing=existing, **asked)
     if plan is None or plan.update.cache.spec != chosen.spec:
-        layout = _choose_layout(storage, existing, backbone, layers, pool)
+        layout = _choose_layout(storage, existing, backbone, layers, first_pool)
         plan = request.plan(chosen.spec, layout, backbone.reference)
     needed = backbone.select_layers(layers) if plan.missing else []
     estimate = _estimate(plan, needed, storage)
@@ -213,8 +219,10 @@ def _require_possible(model: "str | nn.Module", device: str, executor: Executor 
 
 
 def _estimate(plan: PlannedRun, needed: "Sequence[Layer]", storage: StorageOptions) -> DiskEstimate:
-    """Estimate what the run writes, and refuse what the disk cannot hold."""
+    """Estimate what the run writes, and refuse what memory or the disk cannot hold."""
     cache = plan.update.cache
+    if plan.request.run.executor is None:  # whose workers have memory of their own
+        require_shard_memory(cache, needed, plan.missing)
     remove_stale_temp_files(cache.path)  # they may be what fills it
     estimate = estimate_disk_use(cache, needed, plan.missing, plan.update.removed)
     if not storage.force:

@@ -7,7 +7,7 @@ from os import PathLike
 import numpy as np
 from torch import nn
 
-from bottleneck.backbones import Layer, check_pool, load_backbone
+from bottleneck.backbones import Layer, load_backbone
 from bottleneck.cache import StorageLayout
 from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
@@ -41,7 +41,7 @@ def plan(
     layers: str | Sequence[str],
     weights: str | PathLike[str] = "DEFAULT",
     transform: TransformLike | None = None,
-    pool: str = "avg",
+    pool: str | Sequence[str] = "avg",
     relu: bool = True,
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
@@ -67,9 +67,11 @@ def plan(
         `bottleneck.backbones.load_backbone`.
     transform : InputTransform or mapping, optional
         What replaces the input of the weights, or some of its fields; see `bottleneck.extract`.
-    pool : str
+    pool : str or sequence of str
         ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
-        ``"cls"``: a transformer's class token. The average of tokens is over all of them.
+        ``"cls"``: a transformer's class token. The average of tokens is over all of them. Of
+        several, one forward pass gives each layer in each: ``pool=("avg", "2")`` gives ``layer3``
+        and ``layer3@2x2``. Such a name among `layers` gives a layer a pooling of its own.
     relu : bool
         Whether negative activations are set to zero before pooling.
     storage : StorageOptions
@@ -104,16 +106,15 @@ def plan(
     start, imported = time.perf_counter(), import_seconds()  # a task imports the same
     require_options(storage=(storage, StorageOptions), compute=(compute, ComputeOptions))
     require_positive("tasks", tasks)
-    check_pool(pool)
-    layers = layer_names(layers)
+    layers, first_pool = layer_names(layers, pool)
     devices = choose_devices(compute.device)
     source = require_existing(open_images(images))
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
     chosen_views = choose_views(views, None)
     chosen_views.require_possible(backbone.transform)
     needed = backbone.select_layers(layers)
-    layout = storage.new_layout(backbone.largest_code(layers, pool))
-    chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pool)
+    layout = storage.new_layout(backbone.largest_code(layers, first_pool))
+    chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=first_pool)
     encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices, compute=compute)
     encoder.choose_runtime(len(source.table) * chosen_views.count)
 
@@ -132,7 +133,7 @@ def plan(
         rows=len(source.table),
         shard_size=layout.shard_size,
         tasks=tasks,
-        layers=_estimate_layers(needed, pool, layout, len(source.table), chosen_views.count),
+        layers=_estimate_layers(needed, first_pool, layout, len(source.table), chosen_views.count),
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
         notes=(*notes, *encoder.runner.notes),
         images=summarize_images(source),

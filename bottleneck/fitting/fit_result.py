@@ -173,7 +173,7 @@ class FitResult(PreformattedText):
             f"{head.clf} on {features}: {self.train} images of {len(head.classes)} classes, "
             f"codes of size {head.coef.shape[1]}, {head.scaler.name}, C = {self.c:.3g}"
         )
-        if head.spec.pool == "none":
+        if "none" in map(head.spec.pool_of, head.features.layers):
             lines.append(
                 "the codes are maps, a value for each position: averages over positions, by "
                 "`pool=avg` of `bottleneck.extract`, are smaller, and usually better"

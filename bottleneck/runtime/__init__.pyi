@@ -35,6 +35,7 @@ from .imports.torchvision_import import torchvision as torchvision
 from .process.float32 import EXACT_FLOAT32 as EXACT_FLOAT32
 from .process.malloc import retain_freed_memory as retain_freed_memory
 from .process.resources import available_cpus as available_cpus
+from .process.resources import available_memory as available_memory
 from .process.resources import spare_memory as spare_memory
 from .process.shared_context import SharedContext as SharedContext
 from .process.shutdown import StopRequested as StopRequested

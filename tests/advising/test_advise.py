@@ -14,7 +14,7 @@ from bottleneck.advising.rule import decide
 from bottleneck.errors import HeadError, LabelsError, UnknownNameError
 from bottleneck.fitting import SearchOptions
 from tests.helpers.codes import layered_cache
-from tests.helpers.datasets import reject_row, several, written_cache
+from tests.helpers.datasets import cache_of_layers, reject_row, several, written_cache
 from tests.helpers.tuning import BOUNDARY, QUICK, hard_images, maps_cache
 
 LARGE, MEDIUM, SMALL = 1260, 900, 75  # of which four fifths train
@@ -161,6 +161,22 @@ def test_one_layer_leaves_the_depth_unknown(tmp_path: Path) -> None:
     assert "other layers" in " ".join(found.not_measured)
     with pytest.raises(UnknownNameError, match="layer2"):
         bn.advise(path, layers="layer22")
+
+
+def test_poolings_of_the_last_layer_are_measured_and_are_no_other_layers(tmp_path: Path) -> None:
+    random, classes = np.random.default_rng(0), np.arange(60) % 3
+    clear = (5 * np.eye(3, 4)[classes] + random.normal(size=(60, 4))).astype(np.float32)
+    noise, labels = random.normal(size=clear.shape).astype(np.float32), ["abc"[k] for k in classes]
+    layers = {"layer2": [noise], "layer2@2x2": [clear], "layer2@none": [noise]}
+    found = bn.advise(cache_of_layers(tmp_path / "one", layers, labels))
+    assert found.examined.layers == ("layer2", "layer2@2x2")
+    assert found.comparison.last.name == "layer2"
+    assert (found.decision.kind, found.decision.linear.name) == ("one layer", "layer2@2x2")
+    assert found.findings.unlike is None
+    assert "other layers" in " ".join(found.not_measured)
+    two = bn.advise(cache_of_layers(tmp_path / "two", layers | {"layer1": [noise]}, labels))
+    assert two.decision.linear.name == "layer2@2x2"
+    assert two.findings.unlike is False  # all layers are better by the grid, not by the earlier one
 
 
 def test_several_labels_are_advised_by_precision(tmp_path: Path) -> None:

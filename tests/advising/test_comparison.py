@@ -1,5 +1,7 @@
 """Paired differences and the choice of the cheapest of those near the best."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,6 +36,15 @@ def compared(wrong: list[NDArray[np.bool_]], costs: list[float | None]) -> Compa
 
 def first(count: int) -> NDArray[np.bool_]:
     return np.arange(N) < count
+
+
+def test_the_last_layer_in_another_pooling_is_no_earlier_layer() -> None:
+    values = np.zeros(N, dtype=np.int64)
+    names = [("a",), ("b@2x2",), ("b",), ("a", "b"), ("a@max",), ("a", "b", "b@2x2")]
+    found = [replace(strategy("", values, 1.0), features=Features(layers)) for layers in names]
+    training = TrainingSet(ArrayMatrix(np.zeros((N, 1))), np.arange(N) % 2, 2)
+    comparison = Comparison.of(found, found[2], training)
+    assert comparison.earlier == [found[0], found[3], found[4]]
 
 
 def test_a_gain_is_paired() -> None:

@@ -92,6 +92,10 @@ def test_of_maps_it_says_what_it_says_of_their_averages(
     assert [one.path for one in maps.outliers] == [one.path for one in averages.outliers]
     assert "layer2, layer3 (18 values), in" in str(averages)
     assert "layer2, layer3 (18 values, averaged over positions), in" in str(maps)
+    both = extract_tiny(planted, tmp_path / "both", layers=["layer2"], pool=["avg", "none"])
+    assert "layer2 (8 values), in" in str(bn.audit(both))
+    beside = str(bn.audit(both, layers=["layer2@none"]))
+    assert "layer2@none (8 values, averaged over positions), in" in beside
 
 
 def test_labels_and_splits_may_come_from_a_csv(planted: Path, extract_tiny: Extract) -> None:

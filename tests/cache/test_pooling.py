@@ -49,6 +49,15 @@ def test_maps_are_read_as_extraction_would_have_averaged_them(
         np.testing.assert_array_equal(blocks[:2], view.read_codes(layer, rows[2:4]))
 
 
+def test_maps_beside_codes_are_averaged_alone(photos: Path, extract_tiny: Extract) -> None:
+    both = extract_tiny(photos, layers=["layer2"], pool=["avg", "2", "none"], dtype="float32").cache
+    view, rows = pooled(both), np.array([0, 3, 30])
+    for layer in ("layer2", "layer2@2x2"):
+        np.testing.assert_array_equal(view.read_codes(layer, rows), both.read_codes(layer, rows))
+    averages = both.read_codes("layer2", rows)
+    np.testing.assert_allclose(view.read_codes("layer2@none", rows), averages, rtol=1e-5, atol=1e-6)
+
+
 def test_a_grid_of_averages_stays(photos: Path, extract_tiny: Extract) -> None:
     grid = extract_tiny(photos, pool="2").cache
     assert pooled(grid) is grid

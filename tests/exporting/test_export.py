@@ -56,7 +56,7 @@ def network() -> Backbone:
 
 @pytest.fixture(scope="module")
 def head(network: Backbone) -> Head:
-    return a_head(network, ["layer3", "layer2"])
+    return a_head(network, ["layer3", "layer2", "layer2@2x2"])
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_file_says_what_it_takes_and_what_it_is(exported: Path, head: Head) ->
     assert [output.name for output in outputs] == ["probabilities", "labels"]
     said = json.loads(running.get_modelmeta().custom_metadata_map["bottleneck"])
     assert said["labels"] == CLASSES
-    assert said["layers"] == ["layer3", "layer2"]
+    assert said["layers"] == ["layer3", "layer2", "layer2@2x2"]
     assert said["spec"]["preprocess"]["crop"] == 32
     assert said["spec_digest"] == head.spec.digest()
     assert (said["format"], said["classifier"]) == ("bottleneck-export", "svm")

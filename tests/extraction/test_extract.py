@@ -136,6 +136,50 @@ def test_several_layers_in_one_pass_are_those_of_one_at_a_time(
         )
 
 
+def test_poolings_in_one_pass_are_those_of_one_at_a_time(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    """And of the maps that h5py reads, pooled by PyTorch."""
+    pools = {"avg": "", "max": "@max", "2": "@2x2", "none": "@none"}
+    together = extract_tiny(photos, layers=["layer1", "layer2"], pool=list(pools)).cache
+    assert together.spec.pool == "avg"
+    for pool, own in pools.items():
+        alone = extract_tiny(photos, tmp_path / pool, layers=["layer1", "layer2"], pool=pool).cache
+        for layer in ("layer1", "layer2"):
+            np.testing.assert_array_equal(codes(together, layer + own), codes(alone, layer))
+    maps = torch.from_numpy(codes(together, "layer2@none")).float()
+    grid = torch.nn.functional.adaptive_avg_pool2d(maps, 2).numpy()
+    np.testing.assert_allclose(codes(together, "layer2@2x2"), grid, rtol=2e-3, atol=1e-5)
+    np.testing.assert_array_equal(codes(together, "layer2@max"), maps.amax((2, 3)).numpy())
+
+
+def test_a_pooling_is_added_as_a_layer_is(
+    cache: Path, photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    before = codes(cache)
+    options: dict[str, Any] = {"layers": ["layer2"], "pool": ["avg", "2x2"]}
+    added = extract_tiny(photos, cache, **options)
+    assert (added.cache.layers, added.rows) == (["layer2", "layer2@2x2", "layer3"], 36)
+    np.testing.assert_array_equal(codes(cache), before)
+    assert extract_tiny(photos, cache, **options).passes == 0
+    assert extract_tiny(photos, cache, layers=["layer2@2", "layer3@avg"]).passes == 0
+    with pytest.raises(SpecMismatchError, match=r"pool is avg .* 2 .* of layers named LAYER@2x2"):
+        extract_tiny(photos, cache, pool="2")
+    grid = codes(cache, "layer2@2x2")
+    added.cache.shard_path("layer2@2x2", 1).unlink()
+    assert len(repair(cache, photos, model=PLAIN).problems) == 1
+    assert not verify(cache).problems
+    np.testing.assert_array_equal(codes(cache, "layer2@2x2"), grid)
+
+
+def test_a_pooling_that_a_layer_has_not_leaves_no_cache(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidOptionError, match="must be left out for layer 'fc'"):
+        extract_tiny(photos, layers=["layer2", "fc"], pool=["avg", "2"])
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_misspelt_layer_leaves_no_cache(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:

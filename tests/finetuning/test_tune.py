@@ -334,8 +334,22 @@ def test_memory_is_bounded_for_maps_larger_than_it(
 
 def test_pooled_codes_are_refused(images: Path, tmp_path: Path) -> None:
     cache = maps_cache(images, tmp_path / "codes", pool="avg", count=1)
-    with pytest.raises(CacheError, match=r"pooled by 'avg', of shape \(6,\).*`pool=none`"):
+    with pytest.raises(CacheError, match=r"pooled by 'avg', of shape \(6,\).*`layers=2@none` adds"):
         tune(cache, options=QUICK)
+
+
+def test_maps_beside_codes_give_the_same_tail(maps: Cache, images: Path, tmp_path: Path) -> None:
+    cache = maps_cache(images, tmp_path / "codes", layers=["5", "2@none"], pool="avg", relu=True)
+    assert cache.layers == ["2@none", "5"]
+    found, expected = tune(cache, layer="2@none", options=QUICK), tune(maps, options=QUICK)
+    assert found.tail.boundary == "2@none"
+    assert found.to_dict()["heldout"] == expected.to_dict()["heldout"]
+    for name, tensor in expected.tail.tensors.items():
+        np.testing.assert_array_equal(found.tail.tensors[name], tensor)
+    found.tail.save(tmp_path / "tail.safetensors")
+    for target in (cache, images):
+        again = evaluate(tmp_path / "tail.safetensors", target)
+        assert again.to_dict()["heldout"] == expected.to_dict()["heldout"]
 
 
 def test_maps_without_their_negative_values_are_refused(images: Path, tmp_path: Path) -> None:

@@ -101,9 +101,16 @@ def test_what_is_not_as_it_should_be_has_a_line(changes: dict[str, Any], line: s
     assert line not in str(a_fit()).splitlines()
 
 
-def test_codes_that_are_maps_have_a_line() -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        lambda head: {"spec": dataclasses.replace(head.spec, pool="none")},
+        lambda head: {"features": Features(("layer3@none",))},
+    ],
+)
+def test_codes_that_are_maps_have_a_line(changes: Any) -> None:
     head = a_fit().head
-    maps = dataclasses.replace(head, spec=dataclasses.replace(head.spec, pool="none"))
+    maps = dataclasses.replace(head, **changes(head))
     more = set(str(a_fit(head=maps)).splitlines()) - set(str(a_fit()).splitlines())
     assert [line.partition(":")[0] for line in more] == [
         "the codes are maps, a value for each position"

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.extraction.setup.loading import make_spec
@@ -96,10 +97,13 @@ def as_input(pixels: NDArray[np.uint8], network: Backbone) -> Tensor:
 def hooked_codes(
     network: nn.Module, layers: Sequence[str], images: Tensor, *, relu: bool = True
 ) -> NDArray[np.float32]:
-    """Average-pooled outputs of some modules side by side, while the whole network runs."""
+    """Pooled outputs of some modules side by side, while the whole network runs.
+
+    The average of a layer, or its averages in four quarters: ``layer2@2x2``.
+    """
     kept: dict[str, Tensor] = {}
     handles = [
-        network.get_submodule(layer).register_forward_hook(
+        network.get_submodule(layer.removesuffix("@2x2")).register_forward_hook(
             lambda _module, _args, output, layer=layer: kept.update({layer: output.clone()})
         )
         for layer in layers
@@ -109,7 +113,9 @@ def hooked_codes(
     for handle in handles:
         handle.remove()
     codes = [kept[layer].relu() if relu else kept[layer] for layer in layers]
-    return np.hstack([code.flatten(2).mean(2).numpy() for code in codes])
+    sides = [2 if layer.endswith("@2x2") else 1 for layer in layers]
+    parts = zip(codes, sides, strict=True)
+    return np.hstack([adaptive_avg_pool2d(code, side).flatten(1).numpy() for code, side in parts])
 
 
 def expected_scores(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.accuracy import cases, layers, strategies
+from benchmarks.accuracy import cases, layers, poolings, strategies
 from benchmarks.accuracy.strategies import Measurement
 from bottleneck.extraction.extract import extract
 from bottleneck.fitting.fit import fit
@@ -49,6 +49,24 @@ def test_layers_are_a_table_for_each_network_and_data_set(
                 assert values == [folds, f"{row.heldout_metric:.1%}"]
                 compared += 1
     assert compared == 7  # all but the best layer's views
+
+
+@pytest.mark.slow
+def test_poolings_are_a_table_for_each_network_and_data_set(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poolings, "NETWORKS", {"chain": NETWORK})
+    monkeypatch.setattr(poolings, "DATA_SETS", {"hard": cases.Images("hard", "hard.csv", ())})
+    (text,) = poolings.sections(tiny, tiny)
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    by_pooling = dict(zip(rows[0][1:], rows[1][1:], strict=True))
+    assert [row[0] for row in rows] == ["layer", "2", "all"]
+    (cache,) = tiny.glob("*poolings.cache")
+    for name, which in (("avg", "2"), ("3 × 3", "2@3x3"), ("avg and max", ["2", "2@max"])):
+        found = fit(cache, "svm", layers=which)
+        assert found.search is not None
+        expected = f"{100 * found.search.best.mean:.1f} / {100 * (found.score or 0):.1f}"
+        assert by_pooling[name] == expected
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """A layer of a network: which output it is, and the shape of its codes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from bottleneck.backbones.layers.outputs import OutputPath
 from bottleneck.errors import InvalidOptionError
+from bottleneck.pooling import pooled_name
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Layer:
         The module's dotted name. A module that is called more than once has a name for each call,
         as in torchvision's feature extraction: ``relu``, ``relu_1``, ``relu_2``. If a module
         returns several tensors, its name is the first one's, and the others' have their keys after
-        a colon: ``block``, ``block:1``; ``encoder``, ``encoder:tokens``.
+        a colon: ``block``, ``block:1``; ``encoder``, ``encoder:tokens``. The name of a layer with a
+        pooling of its own ends in that: ``layer3@2x2``.
     module : str
         The module's dotted name, without the call.
     call : int
@@ -32,12 +35,16 @@ class Layer:
         Whether the output is tokens, of which the first is a transformer's class token.
     path : tuple of int or str
         Keys that lead from what the module returns to this output; empty if that is a tensor.
+    pool : str or None
+        Its own pooling; None where it is pooled as the spec says.
 
     Examples
     --------
     >>> layer = Layer("conv2", "conv2", 0, (64, 14, 14), channels_last=False, cost=0.5)
     >>> layer.channels, layer.code_shape("avg"), layer.code_shape("2"), layer.code_size("2")
     (64, (64,), (64, 2, 2), 256)
+    >>> layer.pooled("7").name, layer.pooled("7").code_shape("avg")
+    ('conv2@7x7', (64, 7, 7))
     """
 
     name: str
@@ -48,6 +55,7 @@ class Layer:
     cost: float
     class_token: bool = False
     path: OutputPath = ()
+    pool: str | None = None
 
     @property
     def channels(self) -> int:
@@ -58,6 +66,27 @@ class Layer:
     def source(self) -> tuple[str, int, OutputPath]:
         """The module, its call and the keys of the output: the layer, whatever its name."""
         return self.module, self.call, self.path
+
+    def pooled(self, pool: str) -> Self:
+        """Return this layer with a pooling of its own.
+
+        Raises
+        ------
+        InvalidOptionError
+            The layer does not support it, has one position, or fewer than the grid.
+        """
+        layer = replace(self, name=pooled_name(self.name, pool), pool=pool)
+        layer.code_shape(pool)
+        sides = self.shape[:-1] if self.channels_last else self.shape[1:]
+        allowed = ""
+        if math.prod(sides) == 1:
+            allowed = f"left out for layer {self.name!r}"
+        elif pool.isdecimal() and int(pool) > min(sides):
+            allowed = f"a grid of at most {min(sides)} × {min(sides)} at layer {self.name!r}"
+        if allowed:
+            shape = " × ".join(map(str, self.shape))
+            raise InvalidOptionError("pool", pool, allowed, f"the layer gives {shape}")
+        return layer
 
     def supports_pooling(self, pool: str) -> bool:
         """Return whether this layer can be pooled so.
@@ -74,7 +103,8 @@ class Layer:
         Parameters
         ----------
         pool : str
-            ``"avg"``, ``"max"``, ``"none"``, a grid's side, or ``"cls"``: the class token alone.
+            ``"avg"``, ``"max"``, ``"none"``, a grid's side, or ``"cls"``: the class token alone. A
+            pooling of the layer's own takes its place.
 
         Raises
         ------
@@ -82,6 +112,7 @@ class Layer:
             `pool` is a grid, and the layer has no height and width; or it is ``"cls"``, and the
             layer has no class token.
         """
+        pool = self.pool or pool
         if not self.supports_pooling(pool):
             shape = " × ".join(map(str, self.shape))
             raise InvalidOptionError(
@@ -109,24 +140,3 @@ class Layer:
         if self.supports_pooling("1"):
             names.append("a grid's side")
         return f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def check_pool(pool: str) -> str:
-    """Return `pool` if it is ``avg``, ``max``, ``none``, ``cls`` or a grid's side, at least 1.
-
-    Raises
-    ------
-    InvalidOptionError
-        It is none of these.
-
-    Examples
-    --------
-    >>> check_pool("2")
-    '2'
-    """
-    allowed = "avg, max, none, cls, or a whole number K for a K × K grid"
-    if not isinstance(pool, str):
-        raise InvalidOptionError("pool", pool, f"text: {allowed}", "a grid is '2', with quotes")
-    if pool in ("avg", "max", "none", "cls") or (pool.isdecimal() and int(pool) > 0):
-        return pool
-    raise InvalidOptionError("pool", pool, allowed)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bottleneck.backbones.layers.hooks import Hook, call_hooks, forward_hooks
-from bottleneck.backbones.layers.layer import Layer, check_pool
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.outputs import follow
 from bottleneck.errors import BackboneError
+from bottleneck.pooling import check_pool
 
 Forward = Callable[[Tensor], dict[str, Tensor]]  # from normalised images to codes by layer
 
@@ -31,8 +32,8 @@ class TruncatedNetwork:
     relu : bool
         Whether to set negative activations to zero, before pooling.
     pool : str
-        ``"avg"`` or ``"max"`` over space; ``"none"``; a grid's side, for adaptive average
-        pooling; or ``"cls"``, a transformer's class token.
+        Of layers without a pooling of their own: ``"avg"`` or ``"max"`` over space; ``"none"``; a
+        grid's side, for adaptive average pooling; or ``"cls"``, a transformer's class token.
 
     Raises
     ------
@@ -168,6 +169,7 @@ def layer_code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor
     """
     if isinstance(output, Tensor) and output.is_quantized:
         output = output.dequantize()
+    pool = layer.pool or pool
     if pool == "cls":
         output = output[:, 0]
     output = torch.relu(output) if relu else output.clone()

@@ -44,6 +44,7 @@ from bottleneck.cache.update.content import ContentComparison, compare_content, 
 from bottleneck.cache.update.merge import ImageChanges, merge_with_cache
 from bottleneck.data import ImageSource, ImageTable
 from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
+from bottleneck.pooling import pooled_name
 from bottleneck.runtime import ArrayTask, write_text_atomic
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
@@ -350,12 +351,10 @@ def _with_recipe(cache: Cache, recipe: ViewRecipe | None) -> Manifest:
 
 
 def _require_same(manifest: Manifest, path: Path, spec: Spec, layout: StorageLayout) -> None:
-    manifest.spec.require(
-        spec,
-        this=f"cache {path}",
-        that="this run",
-        next_step="codes of two specs are never mixed; name another cache with `out`",
-    )
+    next_step = "codes of two specs are never mixed; name another cache with `out`"
+    if dataclasses.replace(spec, pool=manifest.spec.pool) == manifest.spec:
+        next_step = f"codes with that pooling are of layers named {pooled_name('LAYER', spec.pool)}"
+    manifest.spec.require(spec, this=f"cache {path}", that="this run", next_step=next_step)
     for name, value in dataclasses.asdict(manifest.layout).items():
         wanted = getattr(layout, name)
         if value != wanted:

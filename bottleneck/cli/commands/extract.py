@@ -87,12 +87,17 @@ def extract(
     --augment says. Each costs a forward pass and the space of the image's codes; images are decoded
     once. They may be added to a cache later.
 
+    With --pool given several times, one pass of the network gives each layer in each pooling: the
+    first under the layer's name, the others as NAME@2x2 or NAME@max. Such a name after --layer does
+    the same for one layer. NAME@none keeps the maps that `bottleneck tune` reads.
+
     \b
     Example:
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --layer layer4
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --task 3/16
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer2 --backend loky
       bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --views 5
+      bottleneck extract photos -o photos.cache --model resnet50 --layer layer3 --pool avg --pool 2
       bottleneck extract 'a-{000..127}.tar' -o a.cache --model resnet50 --layer layer3
 
     In an array job of Slurm, Grid Engine or LSF, and under srun, torchrun or mpirun, each process

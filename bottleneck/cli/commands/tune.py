@@ -39,8 +39,9 @@ def tune(
 
     The layers behind --layer start from their pretrained weights, with an output for your classes
     that starts from the softmax head on their codes. They are trained on the cached maps: the
-    layers before are never run again. The cache must have them as they are: `extract --pool none`.
-    The layer must be one that every path through the network passes; `layers` marks them.
+    layers before are never run again. The cache must have them as they are: `extract --pool none`,
+    or `extract --layer NAME@none` beside codes. The layer must be one that every path through the
+    network passes; `layers` marks them.
 
     With IMAGES in place of a cache, and --model, the whole network is trained, and each epoch shows
     other pictures of the images, as --augment says.

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from torch import nn
 
-from bottleneck.backbones import Backbone, check_pool, is_weights_file, load_backbone
+from bottleneck.backbones import Backbone, is_weights_file, load_backbone
 from bottleneck.data import nvjpeg_obstacle
 from bottleneck.errors import BackboneError, InvalidOptionError, WeightsError
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.options import ComputeOptions
+from bottleneck.pooling import check_pool
 from bottleneck.runtime import choose_devices, require_trusted_code, trust_code
 from bottleneck.spec import ModelReference, Spec
 

@@ -30,6 +30,7 @@ from bottleneck.fitting import (
     resolve_features,
 )
 from bottleneck.linear import TrainingSet
+from bottleneck.pooling import pooled_name, split_pooled_name
 from bottleneck.runtime import sha256, trust_code
 from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
@@ -258,16 +259,16 @@ def _count_copies(labelled: LabelledSplits, digests: dict[int, str]) -> int:
 
 def _require_maps(cache: Cache, layer: str, tail: Tail) -> None:
     """Refuse codes from which the layers behind cannot be computed."""
-    shape = cache.code_shape(layer)
-    again = f"extract {layer!r} into another cache with"
-    if shape != tail.in_shape:
-        raise CacheError(
-            f"{cache.path} has codes of {layer!r} pooled by {cache.spec.pool!r}, of shape "
-            f"{shape}, and the layers behind it read its maps, of shape {tail.in_shape}: "
-            f"{again} `pool=none`"
-        )
+    shape, pool = cache.code_shape(layer), cache.spec.pool_of(layer)
     if cache.spec.relu and not tail.non_negative:
         raise CacheError(
             f"{cache.path} lacks the values below 0 of {layer!r}, which the layers behind it read: "
-            f"{again} `relu=False`"
+            f"extract it into another cache with `relu=False` and `pool=none`"
+        )
+    if shape != tail.in_shape:
+        maps = pooled_name(split_pooled_name(layer)[0], "none")
+        raise CacheError(
+            f"{cache.path} has codes of {layer!r} pooled by {pool!r}, of shape {shape}, and the "
+            f"layers behind it read its maps, of shape {tail.in_shape}: `bottleneck.extract` with "
+            f"`layers={maps}` adds them"
         )

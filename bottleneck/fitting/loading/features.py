@@ -148,7 +148,7 @@ class Features:
 
 
 def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:
-    """Return layers of a cache, each once; all of them for ``"all"``.
+    """Return layers of a cache, each once; for ``"all"`` all, without maps where there are codes.
 
     Parameters
     ----------
@@ -170,7 +170,8 @@ def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:
         if not isinstance(layer, str):
             raise InvalidOptionError("layers", layer, "names of layers, which are texts")
         if layer == ALL and ALL not in known:
-            named += known
+            pooled = [each for each in known if cache.spec.pool_of(each) != "none"]
+            named += pooled or known  # maps beside codes are for training the layers behind them
         elif layer in known:
             named.append(layer)
         else:

@@ -26,17 +26,26 @@ def available_cpus() -> int:
     return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
 
 
-def spare_memory() -> int:
-    """Return how many bytes a training may take by default: half of the free memory.
-
-    Free is what this machine has, or less where the process's container or job has a limit.
+def available_memory() -> int:
+    """Return the bytes of free memory: this machine's, or less within a container's or job's limit.
 
     Examples
     --------
-    >>> spare_memory() > 0
+    >>> available_memory() > 0
     True
     """
     import psutil
 
     free, within_limit = int(psutil.virtual_memory().available), free_memory()
-    return (free if within_limit is None else min(free, within_limit)) // 2
+    return free if within_limit is None else min(free, within_limit)
+
+
+def spare_memory() -> int:
+    """Return how many bytes a training may take by default: half of the free memory.
+
+    Examples
+    --------
+    >>> 0 < spare_memory() <= available_memory()
+    True
+    """
+    return available_memory() // 2

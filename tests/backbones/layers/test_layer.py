@@ -2,14 +2,8 @@
 
 import pytest
 
-from bottleneck.backbones.layers.layer import Layer, check_pool
+from bottleneck.backbones.layers.layer import Layer
 from bottleneck.errors import InvalidOptionError
-
-
-@pytest.mark.parametrize("wrong", ["", "0", "-1", "mean", "1.5", "2x2"])
-def test_pools_that_do_not_exist_are_refused(wrong: str) -> None:
-    with pytest.raises(InvalidOptionError, match="avg, max, none"):
-        check_pool(wrong)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +38,26 @@ def test_a_refusal_names_the_poolings_of_the_layer() -> None:
     patches = Layer("x", "x", 0, (196, 16), True, 1.0)
     with pytest.raises(InvalidOptionError, match=r"`pool='cls'`: must be avg, max or none at"):
         patches.code_shape("cls")
+
+
+def test_a_pooling_of_its_own_takes_the_specs_place() -> None:
+    layer = Layer("x", "x", 0, (8, 5, 5), False, 1.0)
+    assert layer.pooled("none").code_shape("avg") == (8, 5, 5)
+    assert layer.pooled("max").code_shape("none") == (8,)
+    assert (layer.pooled("5").name, layer.pooled("5").source) == ("x@5x5", layer.source)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pool", "words"),
+    [
+        ((10,), "max", "left out for layer 'x': the layer gives 10"),
+        ((10, 1, 1), "2", "left out for layer 'x'"),
+        ((8, 5, 3), "4", "a grid of at most 3 × 3 at layer 'x': the layer gives 8 × 5 × 3"),
+        ((8, 5, 5), "cls", "no class token"),
+    ],
+)
+def test_a_pooling_that_changes_nothing_or_repeats_values_is_refused(
+    shape: tuple[int, ...], pool: str, words: str
+) -> None:
+    with pytest.raises(InvalidOptionError, match=f"`pool='?{pool}'?`.*{words}"):
+        Layer("x", "x", 0, shape, False, 1.0).pooled(pool)

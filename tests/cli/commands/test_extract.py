@@ -102,6 +102,16 @@ def test_the_same_command_again_has_nothing_to_do(run: Run, photos: Path, tmp_pa
     assert contents(tmp_path / "new") == before
 
 
+@pytest.mark.parametrize("config", ["", '[extract]\npool = ["avg", "2"]'])
+def test_each_layer_is_extracted_in_each_pooling(
+    run: Run, photos: Path, tmp_path: Path, config: str
+) -> None:
+    (tmp_path / "bottleneck.toml").write_text(config)
+    pools = [] if config else ["--pool", "avg", "--pool", "2"]
+    result = run("extract", photos, "-o", "new", *TINY, "--layer", "layer3@max", *pools, "--json")
+    assert list(json.loads(result.stdout)["layers"]) == ["layer2", "layer2@2x2", "layer3@max"]
+
+
 def test_a_layer_is_added_without_touching_another(run: Run, photos: Path, cache: Path) -> None:
     before = contents(cache / "codes")
     result = run("extract", photos, "-o", cache, *TINY, "--layer", "fc", "--json")

@@ -7,11 +7,25 @@ from bottleneck.extraction.setup.layer_names import layer_names
 
 
 def test_one_name_stands_for_itself_and_any_iterable_is_taken() -> None:
-    assert layer_names("features.12") == ["features.12"]
-    assert layer_names(name for name in ("b", "a")) == ["b", "a"]
+    assert layer_names("features.12", "2x2") == (["features.12"], "2")
+    assert layer_names((name for name in ("b", "a")), iter(["avg"])) == (["b", "a"], "avg")
 
 
 @pytest.mark.parametrize(("layers", "words"), [([], "at least one name"), ([3], "a list of names")])
 def test_none_and_what_is_no_name_are_refused(layers: Any, words: str) -> None:
     with pytest.raises(InvalidOptionError, match=f"{words}: `bottleneck.layers` lists them"):
-        layer_names(layers)
+        layer_names(layers, "avg")
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        ([], "at least one pooling"),
+        (2, "with quotes"),
+        (["avg", 2], "with quotes"),
+        ("mean", "max"),
+    ],
+)
+def test_poolings_are_at_least_one_and_exist(pool: Any, words: str) -> None:
+    with pytest.raises(InvalidOptionError, match=f"`pool=.*{words}"):
+        layer_names("layer3", pool)

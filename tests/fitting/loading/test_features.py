@@ -51,6 +51,15 @@ def test_layers_are_chosen_among_those_that_there_are(tmp_path: Path) -> None:
         resolve_features(cache, None)
 
 
+def test_all_layers_are_without_maps_that_are_kept_beside_codes(tmp_path: Path) -> None:
+    layers = ["layer2", "layer2@2x2", "layer2@none"]
+    cache = open_cache(written_cache(tmp_path / "both", CODES, LABELS, layers=layers))
+    assert resolve_features(cache, "all").layers == ("layer2", "layer2@2x2")
+    assert resolve_features(cache, ["layer2@none", "all"]).layers[0] == "layer2@none"
+    maps = open_cache(written_cache(tmp_path / "maps", CODES, LABELS, layers=["a@none", "b@none"]))
+    assert resolve_features(maps, "all").layers == ("a@none", "b@none")
+
+
 def test_a_layer_may_be_called_all(tmp_path: Path) -> None:
     cache = open_cache(written_cache(tmp_path, CODES, LABELS, layers=["all", "layer3"]))
     assert resolve_features(cache, "all").layers == ("all",)
