@@ -180,7 +180,7 @@ def test_errors_are_one_line(run: Run, made: Path, maps: Path, tmp_path: Path) -
     (tmp_path / "t").touch()
     refused(run("tune", maps, *QUICK, "-o", "t"), "t exists", "--overwrite")
     pooled = maps_cache(made / "hard.csv", tmp_path / "pooled", pool="avg", count=1)
-    refused(run("tune", pooled.path, *QUICK), "pooled by 'avg'", "--pool none")
+    refused(run("tune", pooled.path, *QUICK), "pooled by 'avg'", "--layer 2@none")
 
 
 @pytest.mark.slow
