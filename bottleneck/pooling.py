@@ -8,8 +8,9 @@ import re
 
 from bottleneck.errors import InvalidOptionError
 
+DEFAULT_POOL = "avg"
 _NAMED = ("avg", "max", "none", "cls")
-_ALLOWED = "avg, max, none, cls, or a whole number K for a K × K grid"
+_ALLOWED = "avg, max, none, cls, or a whole number K for a K × K grid, as 2 or 2x2"
 _GRID = re.compile(r"([1-9][0-9]*)(?:x\1)?")
 _OWN = re.compile(rf"(?P<layer>.+)@(?P<pool>{'|'.join(_NAMED)}|([1-9][0-9]*)(?:x\3)?)")
 
@@ -59,6 +60,18 @@ def split_pooled_name(name: str) -> tuple[str, str | None]:
     return (own["layer"], check_pool(own["pool"])) if own else (name, None)
 
 
+def canonical_name(name: str, pool: str) -> str:
+    """Return a layer's name as a cache has it whose spec has that pooling.
+
+    Examples
+    --------
+    >>> canonical_name("layer3@2", "avg"), canonical_name("layer3@avg", "avg")
+    ('layer3@2x2', 'layer3')
+    """
+    layer, own = split_pooled_name(name)
+    return layer if own in (None, pool) else pooled_name(layer, own)
+
+
 def name_poolings(layers: list[str], pools: list[str]) -> list[str]:
     """Return the names of layers in each of some poolings, each once.
 
@@ -74,9 +87,9 @@ def name_poolings(layers: list[str], pools: list[str]) -> list[str]:
     >>> name_poolings(["layer3", "layer4@max"], ["avg", "2"])
     ['layer3', 'layer3@2x2', 'layer4@max']
     """
-    named = []
-    for name in layers:
-        layer, own = split_pooled_name(name)
-        for pool in pools if own is None else [own]:
-            named.append(layer if pool == pools[0] else pooled_name(layer, pool))
-    return list(dict.fromkeys(named))
+    named = [
+        name if split_pooled_name(name)[1] else pooled_name(name, pool)
+        for name in layers
+        for pool in pools
+    ]
+    return list(dict.fromkeys(canonical_name(name, pools[0]) for name in named))

@@ -43,7 +43,7 @@ class Examined:
     split : str
         Its name; empty without one.
     pool : str
-        How the codes are pooled, as a `Spec` has it.
+        How codes are pooled whose layers' names have no pooling of their own, as a `Spec` has it.
     """
 
     cache: str
@@ -218,7 +218,7 @@ class Advice(PreformattedText):
     def _depth(self) -> list[str]:
         if self.findings.unlike is None:
             return []
-        best, last = self.comparison.best_layer, self.comparison.last
+        best, last = self.comparison.best_layer, self.comparison.best_last
         where = "" if best.cost is None else f", at {best.cost:.0%} of the network"
         line = f"the best layer alone is {best.name}{where}; "
         if not self.findings.unlike:
@@ -332,7 +332,7 @@ class Advice(PreformattedText):
         """What the advice knows nothing of."""
         lacking = []
         if self.findings.unlike is None:
-            lacking.append("other layers (the cache has one: `bottleneck.extract` adds more)")
+            lacking.append("other layers (`bottleneck.extract` adds some to a cache)")
         if self.examined.views == 1:
             lacking.append("views (the cache has none: `bottleneck.extract` adds them)")
         if not self.tuned:

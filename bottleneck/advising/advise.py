@@ -7,7 +7,7 @@ from os import PathLike
 import numpy as np
 
 from bottleneck.advising.advice import Advice, Examined
-from bottleneck.advising.comparison import Comparison, network_layer
+from bottleneck.advising.comparison import Comparison, network_layers
 from bottleneck.advising.nearest import nearest_neighbour_accuracy
 from bottleneck.advising.rule import Decision, Findings, decide, is_unlike
 from bottleneck.advising.steps import (
@@ -67,7 +67,7 @@ def advise(
     cache : str, PathLike, Cache or object with a ``cache``
         Cache with labels.
     layers : str or sequence of str
-        Layers of the cache to compare; all unless given.
+        Layers of the cache to compare; unless given all, but no maps beside codes (``x@none``).
     labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     tuned : sequence of str or PathLike
@@ -127,7 +127,7 @@ def advise(
         findings=findings,
         tuned=judged,
         decision=decision,
-        steps=_steps(store, decision, csv),
+        steps=_steps(store, every, decision, csv),
         seconds=time.monotonic() - start,
         summary=labelled.summary,
     )
@@ -168,9 +168,8 @@ def _measure(
 
 
 def _last_layer(singles: Sequence[LinearStrategy]) -> LinearStrategy:
-    """Return the deepest of single layers; of its poolings the first, which has no name."""
-    names = [network_layer(one.features.layers[0]) for one in singles]
-    return singles[names.index(names[-1])]
+    """Return the deepest of single layers; of its poolings the first by name, the spec's own."""
+    return next(one for one in singles if network_layers(one) == network_layers(singles[-1]))
 
 
 def _examine(
@@ -212,15 +211,18 @@ def _pairs(comparison: Comparison, dataset: CodeDataset) -> PairedComparison | N
     )
 
 
-def _steps(cache: Cache, decision: Decision, labels: str | None) -> tuple[Step, ...]:
+def _steps(
+    cache: Cache, every: Features, decision: Decision, labels: str | None
+) -> tuple[Step, ...]:
     """Return the calls that carry out a decision; what there is until then comes last."""
     if decision.tuned:
         return tail_steps(decision.tuned.path)
     fit = fit_step(cache, decision.linear.features, CLASSIFIER.clf, labels)
     if decision.measured:
         return (fit,)
-    more = views_steps(cache, labels) if decision.kind == "views" else network_steps(cache)
-    return (*more, fit)
+    if decision.kind == "views":
+        return (*views_steps(cache, every.layers, labels), fit)
+    return (*network_steps(cache), fit)
 
 
 def _examined(cache: Cache, every: Features, dataset: CodeDataset) -> Examined:

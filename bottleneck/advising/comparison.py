@@ -120,14 +120,14 @@ class Comparison:
 
     @property
     def earlier(self) -> list[LinearStrategy]:
-        """The plain ones that read earlier layers, and the last one in no other pooling."""
-        (last,) = self.last.features.layers
+        """The plain ones that read other layers of the network than the last one, too."""
+        return [one for one in self.plain if network_layers(one) != network_layers(self.last)]
 
-        def is_earlier(one: LinearStrategy) -> bool:
-            others = {network_layer(layer) for layer in one.features.layers if layer != last}
-            return bool(others) and network_layer(last) not in others
-
-        return [one for one in self.plain if is_earlier(one)]
+    @property
+    def best_last(self) -> LinearStrategy:
+        """The best of the last layer's poolings, with which depth is compared: like with like."""
+        same = [one for one in self.plain if network_layers(one) == network_layers(self.last)]
+        return max((one for one in same if len(one.features.layers) == 1), key=self.score)
 
     @property
     def best_layer(self) -> LinearStrategy:
@@ -165,6 +165,6 @@ class Comparison:
         return self.scores[:, index]
 
 
-def network_layer(layer: str) -> str:
-    """Return a layer's name in the network: without a pooling of its own."""
-    return split_pooled_name(layer)[0]
+def network_layers(strategy: LinearStrategy) -> set[str]:
+    """Return the names in the network of a strategy's layers: without poolings of their own."""
+    return {split_pooled_name(layer)[0] for layer in strategy.features.layers}

@@ -110,6 +110,8 @@ class Decision:
 def is_unlike(comparison: Comparison) -> bool | None:
     """Return whether plain strategies with earlier layers beat the last layer by more than chance.
 
+    Of the last layer, the best pooling counts.
+
     Where the best layer lies, and what earlier layers add, is how unlike the images are to those
     that the network was trained on (J. Yosinski et al., "How transferable are features in deep
     neural networks?", 2014). More than chance is two standard errors of a paired difference.
@@ -117,7 +119,8 @@ def is_unlike(comparison: Comparison) -> bool | None:
     if not comparison.earlier:
         return None
     return any(
-        comparison.beats(one, comparison.last, errors=_UNLIKE_ERRORS) for one in comparison.earlier
+        comparison.beats(one, comparison.best_last, errors=_UNLIKE_ERRORS)
+        for one in comparison.earlier
     )
 
 

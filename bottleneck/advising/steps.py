@@ -1,11 +1,11 @@
 """The calls that carry out a recommendation, as data: the command line spells them its own way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from bottleneck.cache import Cache
-from bottleneck.fitting import Features
+from bottleneck.fitting import Features, resolve_features
 from bottleneck.spec import InputTransform
 
 IMAGES = "IMAGES"  # a cache does not know where its images are
@@ -53,7 +53,8 @@ class Step:
 
 def fit_step(cache: Cache, features: Features, clf: str, labels: str | None) -> Step:
     """Return the call that trains and judges a head."""
-    every = len(features.layers) > 1 and set(features.layers) == set(cache.layers)
+    every = len(features.layers) > 1
+    every = every and set(features.layers) == set(resolve_features(cache, "all", 1).layers)
     return Step(
         "fit",
         {
@@ -66,8 +67,8 @@ def fit_step(cache: Cache, features: Features, clf: str, labels: str | None) -> 
     )
 
 
-def views_steps(cache: Cache, labels: str | None) -> tuple[Step, ...]:
-    """Return the calls that add views to a cache, and measure them."""
+def views_steps(cache: Cache, layers: Sequence[str], labels: str | None) -> tuple[Step, ...]:
+    """Return the calls that add views of layers to a cache, and measure them."""
     spec, reference = cache.spec, cache.reference
     unusual = {
         name: value
@@ -84,7 +85,7 @@ def views_steps(cache: Cache, labels: str | None) -> tuple[Step, ...]:
             "images": IMAGES,
             "out": str(cache.path),
             "model": reference.model,
-            "layers": tuple(cache.layers),
+            "layers": tuple(layers),
             **unusual,
             **_unusual_transform(cache),
             "views": _VIEWS,

@@ -75,7 +75,8 @@ def audit(
     cache : str, PathLike, Cache or object with a ``cache``
         Only its plain views are used. Where it has no labels, labels are not examined.
     layers : str or sequence of str
-        Layers of the cache whose codes are compared, side by side; all unless given.
+        Layers of the cache whose codes are compared, side by side; unless given all, but no maps
+        beside codes (``x@none``).
     labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     memory : int, optional

@@ -1,7 +1,7 @@
 """Backbones: load a frozen network and record exactly which one it is."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
@@ -34,7 +34,7 @@ from bottleneck.backbones.sources.weights import (
 from bottleneck.backbones.tracing.traced import trace_float32
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError
-from bottleneck.pooling import split_pooled_name
+from bottleneck.pooling import check_pool, split_pooled_name
 from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
 
@@ -100,11 +100,12 @@ class Backbone:
         UnknownNameError
             There is no such layer; the nearest names are suggested.
         InvalidOptionError
-            A layer does not support the pooling of its own.
+            There is no such pooling, or a layer does not support the pooling of its own.
         WeightsError
             A layer depends on a tensor that the weights file has not, or has in another shape.
         """
-        asked = dict.fromkeys(map(split_pooled_name, names))
+        known = {layer.name for layer in self.layers}
+        asked = dict.fromkeys(_split_name(name, known) for name in names)
         found = select_layers(*self._known_layers([name for name, _ in asked]))
         if self.loaded and self.loaded.misfits:
             self.loaded.require_layers(found, self.layers, self._forward_order)
@@ -257,6 +258,14 @@ class Backbone:
     @cached_property
     def _forward_order(self) -> ForwardOrder:
         return observe_order(self.network, self.transform.crop)
+
+
+def _split_name(name: str, known: Collection[str]) -> tuple[str, str | None]:
+    """Return a layer's name and its own pooling; refuse a pooling that does not exist."""
+    layer, _, pool = name.rpartition("@")
+    if name in known:
+        return name, None
+    return (layer, check_pool(pool)) if layer in known else split_pooled_name(name)
 
 
 def load_backbone(

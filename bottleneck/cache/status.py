@@ -7,6 +7,7 @@ from typing import Any
 
 from bottleneck.cache.directory import CacheDirectory, without_removed
 from bottleneck.cache.format.shard import ShardHeader
+from bottleneck.pooling import canonical_name
 from bottleneck.runtime import (
     PreformattedText,
     array_option,
@@ -208,6 +209,7 @@ def describe(
     """
     shards = range(cache.shard_count) if shards is None else shards
     begun = cache.layers
+    layers = [canonical_name(name, cache.spec.pool) for name in layers]
     status: dict[str, LayerStatus] = {}
     reasons: dict[int, str] = {}
     for layer in dict.fromkeys([*(layers or begun), *begun]):

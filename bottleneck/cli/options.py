@@ -185,9 +185,10 @@ network_options = option_group(
     click.option(
         "--pool",
         multiple=True,
-        default=("avg",),
+        callback=lambda ctx, parameter, value: value or None,
         help="Spatial pooling: avg, max, none, N for an N×N grid of averages, or cls for the "
-        "class token of a transformer. May be given several times: each layer in each.  [avg]",
+        "class token of a transformer. May be given several times: each layer in each.  [that of "
+        "the cache; of a new one avg]",
     ),
     click.option(
         "--relu/--no-relu", default=True, show_default=True, help="Apply ReLU before pooling."

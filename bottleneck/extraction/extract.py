@@ -34,12 +34,13 @@ from bottleneck.extraction.planning.missing_shards import (
 from bottleneck.extraction.planning.shard_memory import require_shard_memory
 from bottleneck.extraction.result import ExtractionResult, Progress
 from bottleneck.extraction.setup.depth import choose_range
-from bottleneck.extraction.setup.layer_names import layer_names
+from bottleneck.extraction.setup.layer_names import layer_names, pool_names
 from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.request import ExtractionRequest, PlannedRun
 from bottleneck.extraction.setup.transform import TransformLike
 from bottleneck.extraction.setup.unchanged import recall_unchanged
 from bottleneck.extraction.setup.views import choose_views
+from bottleneck.pooling import DEFAULT_POOL, name_poolings
 from bottleneck.runtime import (
     Executor,
     RunStats,
@@ -68,7 +69,7 @@ def extract(
     layers: str | Sequence[str],
     weights: str | PathLike[str] = "DEFAULT",
     transform: TransformLike | None = None,
-    pool: str | Sequence[str] = "avg",
+    pool: str | Sequence[str] | None = None,
     relu: bool = True,
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
@@ -101,11 +102,12 @@ def extract(
         What replaces the input of the weights, or some of its fields. ``"auto"`` for
         `range` means that of the cache, and where it has none percentiles 0.1 and 99.9 of the
         pixels deeper than 8 bits in 256 of the images.
-    pool : str or sequence of str
+    pool : str or sequence of str, optional
         ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
-        ``"cls"``: a transformer's class token. The average of tokens is over all of them. Of
-        several, one forward pass gives each layer in each: ``pool=("avg", "2")`` gives ``layer3``
-        and ``layer3@2x2``. Such a name among `layers` gives a layer a pooling of its own.
+        ``"cls"``: a transformer's class token. The average of tokens is over all of them. By
+        default that of the cache, and ``"avg"`` for a new one. Of several, one forward pass gives
+        each layer in each: ``pool=("avg", "2")`` gives ``layer3`` and ``layer3@2x2``. Such a name
+        among `layers` gives a layer a pooling of its own.
     relu : bool
         Whether negative activations are set to zero before pooling.
     storage : StorageOptions
@@ -162,17 +164,18 @@ def extract(
     require_options(
         storage=(storage, StorageOptions), compute=(compute, ComputeOptions), run=(run, RunOptions)
     )
-    path = cache_path(out)
-    layers, first_pool = layer_names(layers, pool)
+    path, names, pools = cache_path(out), layer_names(layers), pool_names(pool)
     _require_possible(model, compute.device, run.executor)
     source = require_existing(open_images(images))
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
+    pools = pools or [existing.spec.pool if existing else DEFAULT_POOL]
+    layers = name_poolings(names, pools)
     chosen_views = choose_views(views, existing)
     fields = choose_range(transform, source, existing)
     series, recipe = chosen_views.series(layers), chosen_views.recipe
     request = ExtractionRequest(existing or path, source, series, recipe, run)
-    asked: dict[str, Any] = {"relu": relu, "pool": first_pool}
+    asked: dict[str, Any] = {"relu": relu, "pool": pools[0]}
     plan = None
     known = recall_unchanged(existing, model, weights, fields, compute=compute, **asked)
     if existing is not None and known is not None:
@@ -192,14 +195,13 @@ def extract(
     chosen_views.require_possible(backbone.transform)
     chosen = choose_spec(backbone, layers, devices, compute=compute, existing=existing, **asked)
     if plan is None or plan.update.cache.spec != chosen.spec:
-        layout = _choose_layout(storage, existing, backbone, layers, first_pool)
+        layout = _choose_layout(storage, existing, backbone, layers, pools[0])
         plan = request.plan(chosen.spec, layout, backbone.reference)
     needed = backbone.select_layers(layers) if plan.missing else []
     estimate = _estimate(plan, needed, storage)
     cache, runner = _begin(plan, backbone, devices, compute=compute, encoder=chosen.encoder)
-    notes: tuple[str, ...] = ()
-    if plan.missing:
-        notes = setup_notes(source, backbone, layers, chosen, chosen_views)
+    what = (source, backbone, layers, chosen, chosen_views)
+    notes = setup_notes(*what) if plan.missing else ()
     begin = Progress(0, estimate.passes, runner.stats, estimate, plan.images, notes)
     end = _run(runner, plan.missing, begin, run.on_progress)
     return _finish(plan, cache, end, start=start)
@@ -221,12 +223,12 @@ def _require_possible(model: "str | nn.Module", device: str, executor: Executor 
 def _estimate(plan: PlannedRun, needed: "Sequence[Layer]", storage: StorageOptions) -> DiskEstimate:
     """Estimate what the run writes, and refuse what memory or the disk cannot hold."""
     cache = plan.update.cache
-    if plan.request.run.executor is None:  # whose workers have memory of their own
-        require_shard_memory(cache, needed, plan.missing)
     remove_stale_temp_files(cache.path)  # they may be what fills it
     estimate = estimate_disk_use(cache, needed, plan.missing, plan.update.removed)
     if not storage.force:
         estimate.require_free_space()
+        if plan.request.run.executor is None:  # of other processes nothing is known here
+            require_shard_memory(cache, needed, plan.missing)
     return estimate
 
 

@@ -17,11 +17,12 @@ from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOp
 from bottleneck.extraction.planning.disk_space import LayerEstimate
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.setup.depth import choose_range
-from bottleneck.extraction.setup.layer_names import layer_names
+from bottleneck.extraction.setup.layer_names import layer_names, pool_names
 from bottleneck.extraction.setup.notes import setup_notes
 from bottleneck.extraction.setup.precision import choose_spec
 from bottleneck.extraction.setup.transform import TransformLike
 from bottleneck.extraction.setup.views import choose_views
+from bottleneck.pooling import DEFAULT_POOL, name_poolings
 from bottleneck.runtime import (
     choose_devices,
     import_seconds,
@@ -41,7 +42,7 @@ def plan(
     layers: str | Sequence[str],
     weights: str | PathLike[str] = "DEFAULT",
     transform: TransformLike | None = None,
-    pool: str | Sequence[str] = "avg",
+    pool: str | Sequence[str] | None = None,
     relu: bool = True,
     storage: StorageOptions = StorageOptions(),
     compute: ComputeOptions = ComputeOptions(),
@@ -67,11 +68,12 @@ def plan(
         `bottleneck.backbones.load_backbone`.
     transform : InputTransform or mapping, optional
         What replaces the input of the weights, or some of its fields; see `bottleneck.extract`.
-    pool : str or sequence of str
+    pool : str or sequence of str, optional
         ``"avg"``, ``"max"``, ``"none"``, the side of a grid of averages, for example ``"2"``, or
-        ``"cls"``: a transformer's class token. The average of tokens is over all of them. Of
-        several, one forward pass gives each layer in each: ``pool=("avg", "2")`` gives ``layer3``
-        and ``layer3@2x2``. Such a name among `layers` gives a layer a pooling of its own.
+        ``"cls"``: a transformer's class token. The average of tokens is over all of them. By
+        default ``"avg"``. Of several, one forward pass gives each layer in each:
+        ``pool=("avg", "2")`` gives ``layer3`` and ``layer3@2x2``. Such a name among `layers` gives
+        a layer a pooling of its own.
     relu : bool
         Whether negative activations are set to zero before pooling.
     storage : StorageOptions
@@ -106,15 +108,16 @@ def plan(
     start, imported = time.perf_counter(), import_seconds()  # a task imports the same
     require_options(storage=(storage, StorageOptions), compute=(compute, ComputeOptions))
     require_positive("tasks", tasks)
-    layers, first_pool = layer_names(layers, pool)
+    pools = pool_names(pool) or [DEFAULT_POOL]
+    layers = name_poolings(layer_names(layers), pools)
     devices = choose_devices(compute.device)
     source = require_existing(open_images(images))
     backbone = load_backbone(model, weights, transform=choose_range(transform, source, None))
     chosen_views = choose_views(views, None)
     chosen_views.require_possible(backbone.transform)
     needed = backbone.select_layers(layers)
-    layout = storage.new_layout(backbone.largest_code(layers, first_pool))
-    chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=first_pool)
+    layout = storage.new_layout(backbone.largest_code(layers, pools[0]))
+    chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pools[0])
     encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices, compute=compute)
     encoder.choose_runtime(len(source.table) * chosen_views.count)
 
@@ -133,7 +136,7 @@ def plan(
         rows=len(source.table),
         shard_size=layout.shard_size,
         tasks=tasks,
-        layers=_estimate_layers(needed, first_pool, layout, len(source.table), chosen_views.count),
+        layers=_estimate_layers(needed, pools[0], layout, len(source.table), chosen_views.count),
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
         notes=(*notes, *encoder.runner.notes),
         images=summarize_images(source),

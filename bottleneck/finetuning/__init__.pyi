@@ -1,3 +1,4 @@
+from .loading.dataset import choose_boundary as choose_boundary
 from .options import TuneOptions as TuneOptions
 from .training.parallel import process_group as process_group
 from .training.parallel import rank as rank

@@ -88,10 +88,11 @@ def tune(
     ----------
     source : cache or images
         A cache (str, PathLike, Cache or object with a ``cache``) with the maps of a layer, as
-        ``pool="none"`` keeps them; or images with labels, as `bottleneck.extract` takes them.
+        ``pool="none"`` keeps them, or beside codes the name ``layer3@none``; or images with labels,
+        as `bottleneck.extract` takes them.
     layer : str, optional
         For a cache: the layer behind which the network is trained. Every path through the network
-        must pass it. Needed where the cache has several layers.
+        must pass it. Needed where the cache has maps of several layers.
     options : TuneOptions
         How it is trained.
     views : int or "all", optional

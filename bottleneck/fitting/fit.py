@@ -62,8 +62,9 @@ def fit(
     clf : str or ClassifierOptions
         ``"svm"``, ``"softmax"``, or one of them with its options.
     layers : str or sequence of str, optional
-        Layers of the cache, or ``"all"``; needed where it has several. The codes of several layers
-        are side by side, each layer scaled by itself and divided by the root of their number.
+        Layers of the cache, or ``"all"``, which has no maps beside codes (``x@none``); needed where
+        it has several. The codes of several layers are side by side, each layer scaled by itself
+        and divided by the root of their number.
     views : int or "all"
         Views of each image, counted from the plain one. Each is a row of weight 1/views; the views
         of an image are in one fold, and it is judged by the mean of their decision values.

@@ -62,7 +62,7 @@ def sweep(
     clfs : str, ClassifierOptions or sequence of them
         Classifiers to compare.
     layers : str or sequence of str, optional
-        Layers to compare; all of the cache by default.
+        Layers to compare; by default all of the cache, but no maps beside codes (``x@none``).
     views : int or "all", optional
         Views of each image in every row. By default the rows are of plain images, and where there
         are views the last ones are of all layers with all views.

@@ -69,7 +69,8 @@ def report(
     labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
     layers : str or sequence of str
-        Layers that are compared, and whose codes tell duplicates; all unless given.
+        Layers that are compared, and whose codes tell duplicates; unless given all, but no maps
+        beside codes (``x@none``).
     max_bytes : int
         Most bytes of all thumbnails in the page.
     overwrite : bool

@@ -174,9 +174,15 @@ def test_poolings_of_the_last_layer_are_measured_and_are_no_other_layers(tmp_pat
     assert (found.decision.kind, found.decision.linear.name) == ("one layer", "layer2@2x2")
     assert found.findings.unlike is None
     assert "other layers" in " ".join(found.not_measured)
-    two = bn.advise(cache_of_layers(tmp_path / "two", layers | {"layer1": [noise]}, labels))
-    assert two.decision.linear.name == "layer2@2x2"
-    assert two.findings.unlike is False  # all layers are better by the grid, not by the earlier one
+    grids = {"layer1": [noise], "layer1@2x2": [clear]}
+    two = bn.advise(cache_of_layers(tmp_path / "two", layers | grids, labels))
+    assert two.findings.unlike is False  # the grid is what is worth something, at either layer
+    assert "earlier layers add nothing to layer2@2x2" in str(two)
+    parts = {"layer1": [clear * [1, 0, 0, 0]], "layer2": [clear * [0, 1, 0, 0]]}
+    parts = {name: [codes.astype(np.float32)] for name, (codes,) in parts.items()}
+    three = bn.advise(cache_of_layers(tmp_path / "three", parts | {"layer2@2x2": [noise]}, labels))
+    assert three.findings.unlike is True  # each layer tells a class of its own
+    assert "points over layer2: the images, or what is asked of them, are unlike" in str(three)
 
 
 def test_several_labels_are_advised_by_precision(tmp_path: Path) -> None:

@@ -42,9 +42,11 @@ def test_the_last_layer_in_another_pooling_is_no_earlier_layer() -> None:
     values = np.zeros(N, dtype=np.int64)
     names = [("a",), ("b@2x2",), ("b",), ("a", "b"), ("a@max",), ("a", "b", "b@2x2")]
     found = [replace(strategy("", values, 1.0), features=Features(layers)) for layers in names]
+    found[1] = replace(found[1], values=np.arange(N) % 2)
     training = TrainingSet(ArrayMatrix(np.zeros((N, 1))), np.arange(N) % 2, 2)
     comparison = Comparison.of(found, found[2], training)
-    assert comparison.earlier == [found[0], found[3], found[4]]
+    assert comparison.earlier == [found[0], found[3], found[4], found[5]]
+    assert comparison.best_last is found[1]
 
 
 def test_a_gain_is_paired() -> None:

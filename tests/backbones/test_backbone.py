@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
-from bottleneck.errors import BackboneError, UnknownNameError
+from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
 from bottleneck.spec import InputTransform
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 
@@ -52,6 +54,64 @@ def test_the_reference_loads_the_network_from_any_folder(
     monkeypatch.chdir("/")
     again = load_backbone(first.reference.model, first.reference.weights)
     assert (again.model, again.weights_digest) == (first.model, first.weights_digest)
+
+
+class Parts(nn.Module):
+    """A module that is called twice, one that returns two maps, and one with a strange name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 4, 3), nn.ReLU()
+        self.block, self.named = Two(), nn.ModuleDict({"x@max": nn.Conv2d(4, 2, 1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, y = self.block(self.relu(self.relu(self.conv(x)) - 0.1))
+        out: Tensor = self.named["x@max"](x + y)
+        return out
+
+
+class Two(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, 2 * x
+
+
+def test_layers_with_poolings_of_their_own_are_pooled_from_the_maps() -> None:
+    network = load_backbone(Parts(), transform=SMALL)
+    names = ["relu_1", "relu_1@2x2", "module.block:1@max", "named.x@max", "named.x@max@avg"]
+    layers = network.select_layers(names)
+    maps = network.select_layers(["relu_1", "block:1", "named.x@max"])
+    images = torch.rand(2, 3, 32, 32)
+    codes = TruncatedNetwork(network.network, layers, pool="none")(images)
+    whole = TruncatedNetwork(network.network, maps, pool="none")(images)
+    expected = {
+        "relu_1": whole["relu_1"],
+        "relu_1@2x2": adaptive_avg_pool2d(whole["relu_1"], 2),
+        "module.block:1@max": whole["block:1"].amax((2, 3)),
+        "named.x@max": whole["named.x@max"],
+        "named.x@max@avg": whole["named.x@max"].mean((2, 3)),
+    }
+    assert codes.keys() == expected.keys()
+    for name, values in expected.items():
+        torch.testing.assert_close(codes[name], values)
+
+
+def test_a_pooling_that_does_not_exist_is_said_and_no_layer_is_suggested() -> None:
+    network = load_backbone(PLAIN, transform=SMALL)
+    with pytest.raises(InvalidOptionError, match=r"`pool='2x3'`: must be avg, .* as 2 or 2x2"):
+        network.select_layers(["layer2@2x3"])
+    with pytest.raises(UnknownNameError, match="'layer9': did you mean layer"):
+        network.select_layers(["layer9@2x2"])
+
+
+def test_a_class_token_beside_the_average_of_all_tokens() -> None:
+    network = load_backbone("vit_b_16", "none", transform={"crop": 224, "resize": 224})
+    name = "encoder.layers.encoder_layer_0"
+    average, token = network.select_layers([name, f"{name}@cls"])
+    images = torch.rand(1, 3, 224, 224)
+    codes = TruncatedNetwork(network.network, [average, token], relu=False)(images)
+    tokens = TruncatedNetwork(network.network, [average], relu=False, pool="none")(images)[name]
+    torch.testing.assert_close(codes[f"{name}@cls"], tokens[:, 0])
+    torch.testing.assert_close(codes[name], tokens.mean(1))
 
 
 def test_the_program_of_a_network_gives_the_codes_of_its_layers() -> None:

@@ -172,10 +172,24 @@ def test_a_pooling_is_added_as_a_layer_is(
     np.testing.assert_array_equal(codes(cache, "layer2@2x2"), grid)
 
 
+def test_the_pooling_is_the_caches_unless_it_is_given(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    cache = extract_tiny(photos, layers=["layer1"], pool="max").cache
+    added = extract_tiny(photos, layers=["layer2", "layer3@2x2"]).cache
+    assert (added.spec, added.layers) == (cache.spec, ["layer1", "layer2", "layer3@2x2"])
+    maps = codes(extract_tiny(photos, tmp_path / "maps", pool="none").cache)
+    np.testing.assert_array_equal(codes(added), maps.max((2, 3)))
+    with pytest.raises(SpecMismatchError, match="pool is max"):
+        extract_tiny(photos, layers=["layer2"], pool="avg")
+
+
 def test_a_pooling_that_a_layer_has_not_leaves_no_cache(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidOptionError, match="must be left out for layer 'fc'"):
+    with pytest.raises(
+        InvalidOptionError, match="`layers='fc@2x2'`: must be 'fc' without a pooling"
+    ):
         extract_tiny(photos, layers=["layer2", "fc"], pool=["avg", "2"])
     assert not (tmp_path / "cache").exists()
 

@@ -341,7 +341,7 @@ def test_pooled_codes_are_refused(images: Path, tmp_path: Path) -> None:
 def test_maps_beside_codes_give_the_same_tail(maps: Cache, images: Path, tmp_path: Path) -> None:
     cache = maps_cache(images, tmp_path / "codes", layers=["5", "2@none"], pool="avg", relu=True)
     assert cache.layers == ["2@none", "5"]
-    found, expected = tune(cache, layer="2@none", options=QUICK), tune(maps, options=QUICK)
+    found, expected = tune(cache, options=QUICK), tune(maps, options=QUICK)
     assert found.tail.boundary == "2@none"
     assert found.to_dict()["heldout"] == expected.to_dict()["heldout"]
     for name, tensor in expected.tail.tensors.items():

@@ -468,3 +468,23 @@ def test_a_tuned_tail_is_reported_from_its_maps(tmp_path: Path) -> None:
     assert {row[2] for row in rows_of(section(page, "layers").one("table"))} == {str(channels)}
     assert len(page.all("svg")) == 3
     assert result.shown == result.wanted > 0
+
+
+def test_poolings_are_those_of_the_layers(tmp_path: Path) -> None:
+    images = hard_images(tmp_path)
+    layers = [f"{BOUNDARY}@none", "5", "5@2x2"]
+    cache = maps_cache(images, tmp_path / "cache", layers=layers, pool="avg", relu=True, count=1)
+    tail = bn.tune(cache, options=QUICK).tail
+    for head, pooling in (
+        (tail, "none"),
+        (bn.fit(cache, "softmax", layers="5@2x2").head, "2"),
+        (bn.fit(cache, "softmax", layers="all").head, "5: avg, 5@2x2: 2"),
+    ):
+        head.save(tmp_path / "head.safetensors")
+        out = tmp_path / "page.html"
+        bn.report(cache, tmp_path / "head.safetensors", out, device="cpu", overwrite=True)
+        page = parse(out.read_text("utf-8"))
+        assert f"pooling{pooling}ReLU" in section(page, "origin").text.replace("\n", "")
+        said = section(page, "layers").text
+        assert "maps" not in said  # those of the tail are not compared
+        assert ("in bold" in said) is (head is not tail)

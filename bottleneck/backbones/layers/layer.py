@@ -73,19 +73,19 @@ class Layer:
         Raises
         ------
         InvalidOptionError
-            The layer does not support it, has one position, or fewer than the grid.
+            The layer does not support it, or it would repeat values: the layer has one position, or
+            fewer than the grid.
         """
-        layer = replace(self, name=pooled_name(self.name, pool), pool=pool)
-        layer.code_shape(pool)
+        name, shape = pooled_name(self.name, pool), " × ".join(map(str, self.shape))
         sides = self.shape[:-1] if self.channels_last else self.shape[1:]
-        allowed = ""
-        if math.prod(sides) == 1:
-            allowed = f"left out for layer {self.name!r}"
-        elif pool.isdecimal() and int(pool) > min(sides):
-            allowed = f"a grid of at most {min(sides)} × {min(sides)} at layer {self.name!r}"
-        if allowed:
-            shape = " × ".join(map(str, self.shape))
-            raise InvalidOptionError("pool", pool, allowed, f"the layer gives {shape}")
+        why = f"the layer gives {shape}"
+        if math.prod(sides) == 1 and (pool != "none" or not sides):
+            raise InvalidOptionError("layers", name, f"{self.name!r} without a pooling", why)
+        layer = replace(self, name=name, pool=pool)
+        layer.code_shape(pool)
+        if pool.isdecimal() and int(pool) > min(sides):
+            allowed = f"a grid of at most {min(sides)} × {min(sides)}"
+            raise InvalidOptionError("layers", name, allowed, why)
         return layer
 
     def supports_pooling(self, pool: str) -> bool:

@@ -14,7 +14,10 @@ from bottleneck.cli.types import PATH, Size
 @click.command()
 @click.argument("cache", type=PATH)
 @click.option(
-    "--layer", "layers", multiple=True, help="Layer to compare; may be given several times.  [all]"
+    "--layer",
+    "layers",
+    multiple=True,
+    help="Layer to compare; may be given several times.  [all, but no maps beside codes]",
 )
 @labels_option
 @click.option(

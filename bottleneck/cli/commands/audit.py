@@ -16,7 +16,8 @@ from bottleneck.cli.types import PATH, Size
     "--layer",
     "layers",
     multiple=True,
-    help="Layer whose codes are compared; may be given several times.  [all]",
+    help="Layer whose codes are compared; may be given several times.  [all, but no maps "
+    "beside codes]",
 )
 @labels_option
 @click.option(

@@ -32,7 +32,7 @@ from bottleneck.cli.types import PATH, Size
     "layers",
     multiple=True,
     help="Layer that is compared, and whose codes tell duplicates; may be given several times.  "
-    "[all]",
+    "[all, but no maps beside codes]",
 )
 @labels_option
 @click.option(

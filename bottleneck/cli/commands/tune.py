@@ -66,7 +66,7 @@ def tune(
     from bottleneck import TuneOptions, open_cache, open_images, summarize_images
     from bottleneck import tune as run
     from bottleneck.cache import is_cache
-    from bottleneck.finetuning import process_group, rank
+    from bottleneck.finetuning import choose_boundary, process_group, rank
     from bottleneck.fitting import Features
     from bottleneck.runtime import require_writable_output
 
@@ -78,7 +78,7 @@ def tune(
     chosen = take(TuneOptions, options)
     if is_cache(source):
         cache = open_cache(source)
-        layer = layer or (cache.layers[0] if len(cache.layers) == 1 else None)
+        layer = choose_boundary(cache, layer)
         opened: Any = cache
         given: Any = None if labels is None else read_labels(cache, labels)
     else:

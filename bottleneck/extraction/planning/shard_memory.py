@@ -11,9 +11,10 @@ from bottleneck.runtime import available_memory, format_size
 if TYPE_CHECKING:
     from bottleneck.backbones import Layer
 
-# Times the codes of a shard in float32, measured with maps of 95 to 567 MiB a shard: the batches of
-# a shard, all of it in its stored type and as a file, and where several are made the next one's.
-_ONE, _SEVERAL = 3.0, 4.5
+# Measured with maps of 95 to 567 MiB a shard. Its batches in float32 are held for all series, and
+# where several shards are made those of the next one. A series that is written takes as much twice,
+# in its stored type and as a file.
+_ONE, _SEVERAL, _WRITTEN = 1, 2, 2
 _FLOAT32 = 4  # bytes: as the network gives codes
 
 
@@ -38,15 +39,16 @@ def require_shard_memory(cache: Cache, layers: "Sequence[Layer]", missing: Missi
     free = available_memory()
     for series, shards in missing.items():
         rows = max(len(cache.rows(shard)) for shard in shards)
-        values = sum(sizes[each.layer] for each in series)
-        needed = (_ONE if len(shards) == 1 else _SEVERAL) * rows * values * _FLOAT32
+        values = [sizes[each.layer] for each in series]
+        held = (_ONE if len(shards) == 1 else _SEVERAL) * sum(values) + _WRITTEN * max(values)
+        needed = held * rows * _FLOAT32
         if needed > free:
             names = ", ".join(dict.fromkeys(each.layer for each in series))
             views = len(views_of(series))
             of_views = f" in {views} views" if views > 1 else ""
             raise CacheError(
                 f"a shard of {cache.path} has the codes of {rows} images: at {names}{of_views} it "
-                f"takes {format_size(int(needed))} of memory to make, and {format_size(free)} is "
-                "free: extract fewer `layers` at a time, or into another cache with `out`, whose "
-                "shards are as small as its codes are large"
+                f"takes {format_size(needed)} of memory to make, and {format_size(free)} is free: "
+                "extract fewer `layers` at a time, or into a new cache with a smaller "
+                "`shard_size`, or go on with `force`"
             )

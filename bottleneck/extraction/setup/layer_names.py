@@ -4,38 +4,56 @@ from collections.abc import Iterable
 from typing import Any
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.pooling import check_pool, name_poolings
+from bottleneck.pooling import check_pool
 
 
-def layer_names(layers: str | Iterable[str], pool: str | Iterable[str]) -> tuple[list[str], str]:
-    """Return the names of layers in all poolings, and the pooling of the plain names.
+def layer_names(layers: str | Iterable[str]) -> list[str]:
+    """Return the names of layers as a list.
 
     Parameters
     ----------
     layers : str or iterable of str
-    pool : str or iterable of str
-        The layers are pooled in each of them. The first is that of the plain names.
 
     Raises
     ------
     InvalidOptionError
-        There is no layer or no pooling, one is no text, or there is no such pooling.
+        There is none, or one is no text.
 
     Examples
     --------
-    >>> layer_names("layer3", "2"), layer_names(["layer3", "layer4@max"], ["avg", "2"])
-    ((['layer3'], '2'), (['layer3', 'layer3@2x2', 'layer4@max'], 'avg'))
+    >>> layer_names("layer3"), layer_names(("layer3", "layer4@max"))
+    (['layer3'], ['layer3', 'layer4@max'])
     """
-    names, pools = _listed(layers), _listed(pool)
-    hint = "`bottleneck.layers` lists them"
+    names, hint = _listed(layers), "`bottleneck.layers` lists them"
     if not all(isinstance(name, str) for name in names):
         raise InvalidOptionError("layers", layers, "a name or a list of names", hint)
     if not names:
         raise InvalidOptionError("layers", [], "at least one name", hint)
-    if not pools:
+    return names
+
+
+def pool_names(pool: str | Iterable[str] | None) -> list[str]:
+    """Return poolings as a list, as specs have them; none where that of a cache is meant.
+
+    Parameters
+    ----------
+    pool : str, iterable of str or None
+
+    Raises
+    ------
+    InvalidOptionError
+        There is no such pooling; or a list of them has none.
+
+    Examples
+    --------
+    >>> pool_names("2x2"), pool_names(["avg", "max"]), pool_names(None)
+    (['2'], ['avg', 'max'], [])
+    """
+    if pool is None:
+        return []
+    if not (pools := [check_pool(each) for each in _listed(pool)]):
         raise InvalidOptionError("pool", [], "at least one pooling")
-    checked = [check_pool(each) for each in pools]
-    return name_poolings(names, checked), checked[0]
+    return pools
 
 
 def _listed(given: Any) -> list[Any]:

@@ -129,7 +129,7 @@ def load_from_cache(
     images : ImageTable
         The cache's own table, or the same rows with other labels.
     layer : str, optional
-        The boundary; needed where the cache has several layers.
+        The boundary; needed where the cache has maps of several layers.
     views : int or "all"
         Views of each image, counted from the plain one.
     model : str or nn.Module, optional
@@ -148,12 +148,8 @@ def load_from_cache(
     LabelsError
         The labels do not allow a classifier to be trained or scored.
     """
-    open_choice = layer is None and len(cache.layers) > 1
-    features = None if open_choice else resolve_features(cache, layer, views)
-    if features is None or len(features.layers) > 1:
-        allowed = f"one layer of {cache.path} ({', '.join(cache.layers)})"
-        raise InvalidOptionError("layer", layer, f"{allowed}: training goes on behind it")
-    boundary = features.layers[0]
+    boundary = choose_boundary(cache, layer)
+    features = resolve_features(cache, boundary, views)
     labelled = label_codes(cache, features, images)  # before a network is loaded
     backbone = load_network(
         cache.spec,
@@ -176,6 +172,26 @@ def load_from_cache(
         batches=batches,
         augmentation=features.recipe,
     )
+
+
+def choose_boundary(cache: Cache, layer: str | None) -> str:
+    """Return the layer of a cache to train behind: the named one, or the only one with maps.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such layer.
+    InvalidOptionError
+        No layer was named, and several have maps, or none has.
+    """
+    maps = tuple(each for each in cache.layers if cache.spec.pool_of(each) == "none")
+    chosen = maps or tuple(cache.layers)
+    if layer is not None:
+        chosen = resolve_features(cache, layer, 1).layers
+    if len(chosen) != 1:
+        allowed = f"one layer of {cache.path} ({', '.join(maps or cache.layers)})"
+        raise InvalidOptionError("layer", layer, f"{allowed}: training goes on behind it")
+    return chosen[0]
 
 
 def load_from_images(
@@ -260,13 +276,14 @@ def _count_copies(labelled: LabelledSplits, digests: dict[int, str]) -> int:
 def _require_maps(cache: Cache, layer: str, tail: Tail) -> None:
     """Refuse codes from which the layers behind cannot be computed."""
     shape, pool = cache.code_shape(layer), cache.spec.pool_of(layer)
+    name = split_pooled_name(layer)[0]
     if cache.spec.relu and not tail.non_negative:
         raise CacheError(
             f"{cache.path} lacks the values below 0 of {layer!r}, which the layers behind it read: "
-            f"extract it into another cache with `relu=False` and `pool=none`"
+            f"extract {name!r} into another cache with `relu=False` and `pool=none`"
         )
     if shape != tail.in_shape:
-        maps = pooled_name(split_pooled_name(layer)[0], "none")
+        maps = pooled_name(name, "none")
         raise CacheError(
             f"{cache.path} has codes of {layer!r} pooled by {pool!r}, of shape {shape}, and the "
             f"layers behind it read its maps, of shape {tail.in_shape}: `bottleneck.extract` with "

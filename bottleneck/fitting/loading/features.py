@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bottleneck.cache import Cache, Series, without_removed
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.linear import column_blocks
+from bottleneck.pooling import canonical_name, split_pooled_name
 from bottleneck.spec import ViewRecipe
 
 ALL = "all"  # of the layers or the views of a cache
@@ -148,7 +149,7 @@ class Features:
 
 
 def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:
-    """Return layers of a cache, each once; for ``"all"`` all, without maps where there are codes.
+    """Return layers of a cache, each once; for ``"all"`` all but maps beside codes (``x@none``).
 
     Parameters
     ----------
@@ -170,10 +171,12 @@ def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:
         if not isinstance(layer, str):
             raise InvalidOptionError("layers", layer, "names of layers, which are texts")
         if layer == ALL and ALL not in known:
-            pooled = [each for each in known if cache.spec.pool_of(each) != "none"]
-            named += pooled or known  # maps beside codes are for training the layers behind them
+            # Maps beside codes are for training the layers behind them.
+            named += [each for each in known if split_pooled_name(each)[1] != "none"] or known
         elif layer in known:
             named.append(layer)
+        elif (canonical := canonical_name(layer, cache.spec.pool)) in known:
+            named.append(canonical)
         else:
             hint = "(`bottleneck.extract` adds more)"
             raise UnknownNameError("layer", layer, known, hint, of=cache.path)

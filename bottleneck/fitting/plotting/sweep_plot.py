@@ -1,6 +1,7 @@
 """Plot the accuracy of layers against the share of the network that each needs."""
 
 from collections.abc import Sequence
+from itertools import cycle, product
 from typing import TYPE_CHECKING, Any
 
 from bottleneck.fitting.plotting.style import (
@@ -14,6 +15,7 @@ from bottleneck.fitting.plotting.style import (
 )
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.sweep_row import SweepRow
+from bottleneck.pooling import split_pooled_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Transform
 
 _SIZE = (6.5, 4.0)  # inches
-_OFFSET = 2.2  # points between the classifiers of one layer
+_LINES: list[Any] = ["-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1))]  # one for each pooling
+_OFFSET = 2.2  # points between the classifiers and poolings of one layer
 _BEHIND = 0.07  # share of the axes between rows behind the deepest layer
 _NAME_WIDTH = 0.034  # share of the axes that a slanted name needs
 _MAX_NAMES = 30  # as many slanted names as fit beside each other
@@ -31,9 +34,10 @@ _MAX_NAME_LENGTH = 22  # characters; of a longer name the end is shown
 def sweep_figure(rows: Sequence[SweepRow], *, best: SweepRow, recommended: SweepRow) -> "Figure":
     """Plot a sweep as a matplotlib figure.
 
-    Each classifier has a line: the mean of the folds with its standard error. Rows of several
-    layers, or of more views than the others, are behind the deepest layer, without a line. Open
-    markers show the held-out split. A band marks what is within one standard error of the best row,
+    Each classifier has a line: the mean of the folds with its standard error. Each pooling that
+    layers have of their own has a broken one. Rows of several layers, or of more views than the
+    others, are behind the deepest layer, without a line. Open markers show the held-out split. A
+    band marks what is within one standard error of the best row,
     a ring the recommended row. If the share of a layer is unknown, layers have equal distances.
 
     Parameters
@@ -54,17 +58,22 @@ def sweep_figure(rows: Sequence[SweepRow], *, best: SweepRow, recommended: Sweep
     x_of, known = _positions(rows), all(row.cost is not None for row in rows)
     behind = _rows_behind(rows)
     clfs = list(dict.fromkeys(row.clf for row in rows))
-    offsets = {clf: _OFFSET * (2 * i - len(clfs) + 1) for i, clf in enumerate(clfs)}
+    pools = list(dict.fromkeys(_own_pooling(row, behind) for row in rows))
+    drawn = list(product(clfs, pools))
+    offsets = {one: _OFFSET * (2 * i - len(drawn) + 1) for i, one in enumerate(drawn)}
+    lines = dict(zip(pools, cycle(_LINES if known else ["none"]), strict=False))
     handles: list[Any] = []
-    for clf, offset in offsets.items():
-        own = [row for row in rows if row.clf == clf]
+    for (clf, pool), offset in offsets.items():
+        own = [row for row in rows if (row.clf, _own_pooling(row, behind)) == (clf, pool)]
         alone = [row for row in own if row.layer not in behind] or own
-        handles += _draw_rows(axes, alone, x_of, offset=offset, line="-" if known else "none")
+        artists = _draw_rows(axes, alone, x_of, offset=offset, line=lines[pool])
+        if pool:
+            artists[0].set_label(f"{clf}, {pool}")
+        handles += artists[: 1 if pool else None]
         if together := own[len(alone) :]:
             _draw_rows(axes, together, x_of, offset=offset, line="none")
-    handles += _draw_ring(
-        axes, x_of[recommended.layer], recommended.cv.mean, offset=offsets[recommended.clf]
-    )
+    ring = offsets[recommended.clf, _own_pooling(recommended, behind)]
+    handles += _draw_ring(axes, x_of[recommended.layer], recommended.cv.mean, offset=ring)
     handles.append(_draw_band(axes, best))
     _set_scales(axes, rows, right=max(1.0, *x_of.values()) if known else None)
     _draw_baseline(axes, rows)
@@ -83,6 +92,12 @@ def _positions(rows: Sequence[SweepRow]) -> dict[str, float]:
     shares = {row.layer: (row.cost or 0.0) / row.views for row in rows}
     behind = _rows_behind(rows)
     return shares | {name: 1 + _BEHIND * i for i, name in enumerate(behind, start=1)}
+
+
+def _own_pooling(row: SweepRow, behind: Sequence[str]) -> str:
+    """Return the pooling in the name of a row's layer; empty if it has none, or is not drawn."""
+    layer = "" if row.layer in behind else row.layers[0]
+    return layer.removeprefix(split_pooled_name(layer)[0]).lstrip("@")
 
 
 def _rows_behind(rows: Sequence[SweepRow]) -> list[str]:

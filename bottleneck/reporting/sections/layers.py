@@ -13,7 +13,7 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     sweep = findings.sweep
     if isinstance(sweep, str):
         return element("p", f"Layers were not compared: {sweep}.")
-    used = findings.head.features.layers
+    used, pool_of = findings.head.features.layers, findings.cache.spec.pool_of
     estimates = [
         Estimate(
             row.layer,
@@ -26,10 +26,14 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     ]
     chosen = sweep.recommended
     heldout = f"; ◇ on the split {chosen.heldout.split}" if chosen.heldout else ""
-    maps = "" if isinstance(findings.head, Head) else ", their maps averaged over positions"
+    unpooled = "none" in (pool_of(layer) for row in sweep for layer in row.layers)
+    # As a tuned tail's cache is read here: its maps would be another head's.
+    averaged = unpooled and not isinstance(findings.head, Head)
+    maps = ", their maps averaged over positions" if averaged else ""
+    bold = "The layers of this head are in bold. " if any(one.marked for one in estimates) else ""
     said = (
         f"{chosen.clf} heads on the plain images{maps}: ● in cross-validation, with its standard "
-        f"error{heldout}. The layers of this head are in bold. The cheapest "
+        f"error{heldout}. {bold}The cheapest "
         f"within one standard error of the best is {chosen.layer}."
     )
     rows = [

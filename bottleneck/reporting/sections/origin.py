@@ -1,5 +1,6 @@
 """Where the codes and the head come from, and the calls that make them and this page again."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from textwrap import indent
 from typing import Any
@@ -9,6 +10,7 @@ from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import definitions
 from bottleneck.reporting.thumbnails import Thumbnails
+from bottleneck.spec import Spec
 
 _WIDTH = 88  # characters of a line of Python
 
@@ -25,7 +27,7 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         "spec": spec.digest(),
         "layers of the cache": ", ".join(cache.layers),
         "layers of the head": str(head.features),
-        "pooling": spec.pool,
+        "pooling": _poolings(spec, head.features.layers),
         "ReLU": "yes" if spec.relu else "no",
         "precision": spec.precision,
         "decoder": decoder,
@@ -87,6 +89,14 @@ def _fit(findings: Findings, head: Head) -> str:
     if weight := head.options.class_weight:
         clf = _Code(_call("bn.ClassifierOptions", head.clf, class_weight=weight))
     return _call("bn.fit", _Code("cache"), clf, **options)
+
+
+def _poolings(spec: Spec, layers: Sequence[str]) -> str:
+    """Return the pooling of a head's layers, or that of each if they differ."""
+    pools = {layer: spec.pool_of(layer) for layer in layers}
+    if len(set(pools.values())) == 1:
+        return pools[layers[0]]
+    return ", ".join(f"{layer}: {pool}" for layer, pool in pools.items())
 
 
 class _Code(str):

@@ -4,6 +4,7 @@ import pytest
 
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.errors import InvalidOptionError
+from bottleneck.pooling import split_pooled_name
 
 
 @pytest.mark.parametrize(
@@ -48,16 +49,25 @@ def test_a_pooling_of_its_own_takes_the_specs_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "pool", "words"),
+    ("shape", "name", "words"),
     [
-        ((10,), "max", "left out for layer 'x': the layer gives 10"),
-        ((10, 1, 1), "2", "left out for layer 'x'"),
-        ((8, 5, 3), "4", "a grid of at most 3 × 3 at layer 'x': the layer gives 8 × 5 × 3"),
-        ((8, 5, 5), "cls", "no class token"),
+        ((10,), "x@max", "'x' without a pooling: the layer gives 10"),
+        ((10,), "x@none", "'x' without a pooling"),
+        ((10, 1, 1), "x@2x2", "'x' without a pooling: the layer gives 10 × 1 × 1"),
+        ((8, 5, 3), "x@4x4", "a grid of at most 3 × 3: the layer gives 8 × 5 × 3"),
     ],
 )
-def test_a_pooling_that_changes_nothing_or_repeats_values_is_refused(
-    shape: tuple[int, ...], pool: str, words: str
+def test_a_pooling_that_repeats_values_is_refused(
+    shape: tuple[int, ...], name: str, words: str
 ) -> None:
-    with pytest.raises(InvalidOptionError, match=f"`pool='?{pool}'?`.*{words}"):
-        Layer("x", "x", 0, shape, False, 1.0).pooled(pool)
+    with pytest.raises(InvalidOptionError, match=f"`layers='{name}'`: must be {words}"):
+        Layer("x", "x", 0, shape, False, 1.0).pooled(split_pooled_name(name)[1] or "")
+
+
+def test_a_layer_of_one_position_may_be_kept_as_it_is() -> None:
+    assert Layer("x", "x", 0, (10, 1, 1), False, 1.0).pooled("none").code_shape("avg") == (10, 1, 1)
+
+
+def test_a_pooling_that_the_layer_has_not_is_refused() -> None:
+    with pytest.raises(InvalidOptionError, match="no class token"):
+        Layer("x", "x", 0, (8, 5, 5), False, 1.0).pooled("cls")

@@ -3,18 +3,21 @@ from typing import Any
 import pytest
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.extraction.setup.layer_names import layer_names
+from bottleneck.extraction.setup.layer_names import layer_names, pool_names
 
 
 def test_one_name_stands_for_itself_and_any_iterable_is_taken() -> None:
-    assert layer_names("features.12", "2x2") == (["features.12"], "2")
-    assert layer_names((name for name in ("b", "a")), iter(["avg"])) == (["b", "a"], "avg")
+    assert layer_names("features.12") == ["features.12"]
+    assert layer_names(name for name in ("b", "a")) == ["b", "a"]
+    assert pool_names("2x2") == ["2"]
+    assert pool_names(iter(["avg", "2"])) == ["avg", "2"]
+    assert pool_names(None) == []
 
 
 @pytest.mark.parametrize(("layers", "words"), [([], "at least one name"), ([3], "a list of names")])
 def test_none_and_what_is_no_name_are_refused(layers: Any, words: str) -> None:
     with pytest.raises(InvalidOptionError, match=f"{words}: `bottleneck.layers` lists them"):
-        layer_names(layers, "avg")
+        layer_names(layers)
 
 
 @pytest.mark.parametrize(
@@ -28,4 +31,4 @@ def test_none_and_what_is_no_name_are_refused(layers: Any, words: str) -> None:
 )
 def test_poolings_are_at_least_one_and_exist(pool: Any, words: str) -> None:
     with pytest.raises(InvalidOptionError, match=f"`pool=.*{words}"):
-        layer_names("layer3", pool)
+        pool_names(pool)

@@ -58,6 +58,17 @@ def test_all_layers_are_without_maps_that_are_kept_beside_codes(tmp_path: Path) 
     assert resolve_features(cache, ["layer2@none", "all"]).layers[0] == "layer2@none"
     maps = open_cache(written_cache(tmp_path / "maps", CODES, LABELS, layers=["a@none", "b@none"]))
     assert resolve_features(maps, "all").layers == ("a@none", "b@none")
+    spec = replace(cache.spec, pool="none")
+    plain = replace(cache, manifest=replace(cache.manifest, spec=spec))
+    assert require_layers(plain, ["all"]) == ("layer2", "layer2@2x2")  # maps are all it has
+
+
+def test_poolings_may_be_spelt_as_extract_takes_them(tmp_path: Path) -> None:
+    path = written_cache(tmp_path / "both", CODES, LABELS, layers=["layer2", "layer2@2x2"])
+    cache = open_cache(path)
+    assert resolve_features(cache, ["layer2@2", "layer2@avg"]).layers == ("layer2@2x2", "layer2")
+    assert cache.status(["layer2@2"]).complete
+    assert list(cache.status(["layer2@avg"]).layers) == ["layer2"]
 
 
 def test_a_layer_may_be_called_all(tmp_path: Path) -> None:

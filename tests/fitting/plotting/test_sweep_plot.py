@@ -88,6 +88,28 @@ def test_a_line_for_each_classifier_is_what_was_found(clf: str) -> None:
     assert heldout.get_markerfacecolor() == "white"
 
 
+def test_a_pooling_has_a_broken_line_of_its_own_beside_that_of_the_others() -> None:
+    layers = {"conv1": 0.1, "conv1@2x2": 0.1, "conv2": 0.4, "conv2@2x2": 0.4, "fc": 1.0}
+    rows = rows_of({**layers})
+    _, axes = drawn(rows)
+    for label, own in (
+        ("svm, cross-validation", [0, 2, 4]),
+        ("svm, 2x2", [1, 3]),
+        ("softmax, 2x2", [1, 3]),
+    ):
+        line, clf = format_rows(axes, label), label.partition(",")[0]
+        expected = [row for row in rows if row.clf == clf]
+        x, y = line.get_xdata().astype(float), line.get_ydata().astype(float)
+        np.testing.assert_allclose(x, [expected[i].cost or 0 for i in own])
+        np.testing.assert_allclose(y, [expected[i].cv.mean for i in own])
+        assert line.get_linestyle() == ("--" if "2x2" in label else "-")
+    places = {
+        format_rows(axes, label).get_transform().transform((0.1, 0.7))[0]
+        for label in ("svm, cross-validation", "svm, 2x2", "softmax, cross-validation")
+    }
+    assert len(places) == 3  # of the same layer, beside each other
+
+
 def all_layers(row: SweepRow, views: int = 1) -> SweepRow:
     features = Features(tuple(THREE), views, ViewRecipe() if views > 1 else None)
     return dataclasses.replace(row, features=features, cost=float(views))
