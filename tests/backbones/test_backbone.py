@@ -9,6 +9,7 @@ from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
 from bottleneck.spec import InputTransform
+from tests.helpers.brought_networks import small_transformer
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 
 
@@ -104,10 +105,10 @@ def test_a_pooling_that_does_not_exist_is_said_and_no_layer_is_suggested() -> No
 
 
 def test_a_class_token_beside_the_average_of_all_tokens() -> None:
-    network = load_backbone("vit_b_16", "none", transform={"crop": 224, "resize": 224})
-    name = "encoder.layers.encoder_layer_0"
+    network = load_backbone(small_transformer(32), transform=SMALL)
+    name = "encoder.ln"
     average, token = network.select_layers([name, f"{name}@cls"])
-    images = torch.rand(1, 3, 224, 224)
+    images = torch.rand(1, 3, 32, 32)
     codes = TruncatedNetwork(network.network, [average, token], relu=False)(images)
     tokens = TruncatedNetwork(network.network, [average], relu=False, pool="none")(images)[name]
     torch.testing.assert_close(codes[f"{name}@cls"], tokens[:, 0])

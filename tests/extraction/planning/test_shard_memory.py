@@ -5,10 +5,10 @@ import pytest
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
-from bottleneck.errors import CacheError
+from bottleneck.errors import CacheError, WorkerError
 from bottleneck.extraction.planning import shard_memory
 from bottleneck.extraction.planning.shard_memory import require_shard_memory
-from bottleneck.runtime.executors.backends import open_executor
+from tests.helpers.executors import Elsewhere
 from tests.helpers.fixture_types import Extract
 
 MAPS = Layer("maps", "maps", 0, (4, 8, 8), False, 0.5)
@@ -42,6 +42,6 @@ def test_maps_that_do_not_fit_into_memory_leave_the_cache_as_it_was(
     with pytest.raises(CacheError, match="the codes of 8 images: at layer1@none it takes"):
         extract_tiny(photos, cache, layers=["layer1@none"])
     assert open_cache(cache).layers == ["layer2", "layer3"]
-    with open_executor("loky", jobs=1) as executor:  # of whose memory nothing is known here
-        assert extract_tiny(photos, cache, layers=["layer1"], executor=executor).rows == 36
+    with pytest.raises(WorkerError, match="node7"):  # of whose memory nothing is known here
+        extract_tiny(photos, cache, layers=["layer1@none"], executor=Elsewhere())
     assert extract_tiny(photos, cache, layers=["layer1@none"], force=True).rows == 36

@@ -25,6 +25,7 @@ from bottleneck.runtime.executors.backends import Executor, open_executor
 from bottleneck.runtime.process.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.spec import ModelReference
 from tests.helpers.archives import write_tar
+from tests.helpers.executors import Elsewhere
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.photographs import write_photographs
@@ -267,23 +268,11 @@ def test_a_cache_that_a_worker_may_not_write_is_named(job: WorkerJob, cache: Pat
         cache.chmod(stat.S_IRWXU)
 
 
-class _Elsewhere:
-    """An executor whose workers have another file system."""
-
-    max_concurrency = 1
-
-    def run_on_each_worker(self, function: object) -> dict[str, str]:
-        return {"tcp://node7": "the cache /data/photos.cache"}
-
-    def map_unordered(self, function: object, items: object) -> None:
-        raise AssertionError("work has begun")
-
-
 def test_workers_of_another_file_system_are_refused_before_any_work(
     photos: Path, extract_tiny: Extract
 ) -> None:
     with pytest.raises(WorkerError, match="worker tcp://node7 does not see the cache /data/photos"):
-        extract_tiny(photos, executor=_Elsewhere())
+        extract_tiny(photos, executor=Elsewhere())
 
 
 def test_a_worker_with_another_network_is_refused(
