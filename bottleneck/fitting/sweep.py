@@ -23,7 +23,7 @@ from bottleneck.fitting.loading.features import (
 )
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images, without_labels
 from bottleneck.fitting.loading.worker_cache import missing_on_worker, open_on_worker
-from bottleneck.fitting.scoring.metrics import score_answers
+from bottleneck.fitting.scoring.metrics import guessing_score
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep_result import SweepResult, cost_or_infinity
 from bottleneck.fitting.sweep_row import SweepRow
@@ -287,5 +287,4 @@ def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:
 def _majority_baseline(training: TrainingSet, metric: str) -> float | None:
     if training.multilabel:
         return None
-    constant = np.full_like(training.targets, np.bincount(training.targets).argmax())
-    return score_answers(training.targets, constant, training.classes, metric)
+    return guessing_score(training.targets, training.classes, metric)

@@ -94,6 +94,28 @@ def score_answers(true: NDArray[Any], answers: NDArray[Any], k: int, metric: str
     return METRICS[metric](confusion_matrix(true, answers, k))
 
 
+def guessing_score(true: NDArray[Any], k: int, metric: str) -> float:
+    """Return the metric of the most frequent class for every image; of equal values for each label.
+
+    Parameters
+    ----------
+    true : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Class of each image, or which labels it has; n is at least 1.
+    k : int
+        Number of classes or labels.
+    metric : str
+        One of `METRICS`; several labels an image always have the mean average precision.
+
+    Examples
+    --------
+    >>> guessing_score(np.array([0, 0, 0, 1]), 2, "accuracy")
+    0.75
+    """
+    if true.ndim == 2:
+        return mean_average_precision(true, np.zeros(true.shape))
+    return score_answers(true, np.full_like(true, np.bincount(true).argmax()), k, metric)
+
+
 def mean_average_precision(true: NDArray[np.bool_], decision_values: NDArray[np.float64]) -> float:
     """Return the mean average precision over the labels that occur.
 

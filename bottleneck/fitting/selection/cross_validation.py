@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.fitting.scoring.metrics import guessing_score
 from bottleneck.fitting.selection.fold_search import FoldSearch, fold_bytes
 from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.fitting.selection.options import SearchOptions
@@ -126,13 +127,15 @@ class CrossValidation:
     def _coarse(self, scaling: str) -> list[Candidate]:
         """Return the candidates of the user's grid, or of the default one until a peak is passed.
 
-        Large C take most passes. Where folds are not kept, each C alone would decompose them again.
+        Large C take most passes. Where they do not suffice, a larger C has no solution either.
+        Where folds are not kept, each C alone would decompose them again.
         """
         if self._search.grid or self._most < len(self._splits):
             return self._candidates(scaling, self._search.grid or C_GRID)
         candidates = self._candidates(scaling, C_GRID[:_CHEAP])
+        guess = guessing_score(self._training.targets, self._training.classes, self._search.metric)
         for c in C_GRID[_CHEAP:]:
-            if _is_past_peak(candidates):
+            if _is_past_peak(candidates, guess):
                 break
             candidates += self._candidates(scaling, [c])
         return candidates
@@ -150,6 +153,7 @@ class CrossValidation:
                 tuple(of_folds),
                 gap=max(float(solution.gap.max()) for solution in solutions),
                 converged=all(bool(solution.converged.all()) for solution in solutions),
+                unchanged=not any(solution.passes for solution in solutions),
             )
             for c, of_folds, solutions in zip(
                 cs, zip(*scores, strict=True), zip(*paths, strict=True), strict=True
@@ -168,14 +172,18 @@ class CrossValidation:
             yield fold
 
 
-def _is_past_peak(candidates: Sequence[Candidate]) -> bool:
-    """Return whether the mean rose by more than a standard error, and then fell.
+def _is_past_peak(candidates: Sequence[Candidate], guess: float) -> bool:
+    """Return whether no larger C is likely to score higher.
 
-    A fall is one by more than a standard error, or two values in a row that are worse. The rise is
-    asked for because a tiny C predicts the most frequent class, whatever it is.
+    The mean is above that of a guess by more than a standard error, and has fallen since: by more
+    than a standard error, or at two values in a row. A guess is no peak, because a tiny C predicts
+    the most frequent class. Or nothing can be better, or the solver no longer converges, or no
+    classifier changes any more.
     """
-    best, first = _best(candidates, "best"), candidates[0]
-    if best.mean - first.mean <= max(best.standard_error, first.standard_error):
+    best, last = _best(candidates, "best"), candidates[-1]
+    if round(best.mean, _DIGITS) == 1 or not last.converged or last.unchanged:
+        return True
+    if best.mean - guess <= best.standard_error:
         return False
     falls = [round(best.mean - one.mean, _DIGITS) for one in candidates[-_PATIENCE:]]
     return falls[-1] > best.standard_error or min(falls) > 0

@@ -26,6 +26,8 @@ class Candidate:
         solver has no bound for it.
     converged : bool
         Whether the solver met its tolerance in every fold.
+    unchanged : bool
+        Whether the classifiers of a smaller C are proved to be those of this C, and of larger ones.
 
     Examples
     --------
@@ -38,6 +40,7 @@ class Candidate:
     scores: tuple[float, ...]
     gap: float
     converged: bool
+    unchanged: bool = False
 
     @property
     def mean(self) -> float:
@@ -82,7 +85,7 @@ class SearchResult(PreformattedText):
     metric : str
         Name of the metric in the candidates' scores.
     passed_peak : bool
-        Whether larger C were left out because the scores had fallen.
+        Whether larger C were left out: the scores had fallen, or no larger C can be better.
     asked : int
         Folds that were asked for.
 
@@ -149,5 +152,13 @@ class SearchResult(PreformattedText):
         return f"{table}\n{self._untried()}" if self.passed_peak else table
 
     def _untried(self) -> str:
-        largest = max(one.c for one in self.candidates if one.scaling == self.best.scaling)
-        return f"C above {largest:.3g} was not tried: the scores had passed their peak"
+        tried = [one for one in self.candidates if one.scaling == self.best.scaling]
+        largest = max(tried, key=lambda one: one.c)
+        why = "the scores had passed their peak"
+        if not largest.converged:
+            why = "the solver does not converge there"
+        elif largest.unchanged:
+            why = "no larger C changes the classifiers"
+        if self.best.mean > 1 - 1e-12:
+            why = "no score is higher"
+        return f"C above {largest.c:.3g} was not tried: {why}"

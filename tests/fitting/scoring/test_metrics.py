@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier
 from sklearn.metrics import (
     accuracy_score,
+    average_precision_score,
     f1_score,
     recall_score,
 )
@@ -18,6 +20,7 @@ from sklearn.metrics import (
 from bottleneck.fitting.scoring.metrics import (
     METRICS,
     expected_calibration_error,
+    guessing_score,
     mean_average_precision,
     score_answers,
 )
@@ -54,6 +57,15 @@ def test_macro_f1_counts_a_class_that_is_only_predicted() -> None:
     # Class 0: precision 1, recall 2/3, F1 4/5. Class 1 has no image: 0. Class 2 is nowhere.
     assert score_answers(true, predicted, 3, "macro_f1") == pytest.approx(0.4)
     assert score_answers(true, predicted, 3, "balanced") == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_guess_is_scikit_learns_dummy(metric: str) -> None:
+    true = np.array([2, 2, 2, 0, 1, 1])
+    answers = DummyClassifier(strategy="most_frequent").fit(true[:, None], true).predict(true)
+    assert guessing_score(true, 3, metric) == score_answers(true, answers, 3, metric)
+    tags = np.array([[True, False], [True, True], [False, True], [True, False]])
+    assert guessing_score(tags, 2, metric) == average_precision_score(tags, np.zeros(tags.shape))
 
 
 def test_average_precision_by_hand() -> None:

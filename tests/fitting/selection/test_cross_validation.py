@@ -20,7 +20,7 @@ from sklearn.model_selection import cross_val_predict
 
 from benchmarks.fitting import sklearn_solver as reference
 from bottleneck.errors import InvalidOptionError, LabelsError
-from bottleneck.fitting.selection.cross_validation import C_GRID, CrossValidation
+from bottleneck.fitting.selection.cross_validation import _CHEAP, C_GRID, CrossValidation
 from bottleneck.fitting.selection.fold_search import fold_bytes
 from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.fitting.selection.options import SearchOptions
@@ -352,11 +352,57 @@ def test_the_grid_is_left_once_a_peak_is_passed(then: list[tuple[int, int]], tri
 
 def test_the_grid_goes_on_while_no_peak_was_seen() -> None:
     """A tiny C predicts the most frequent class: what varies there by chance is no peak."""
-    wrong = [*[(60, 50)] * 4, (63, 53), (63, 53), (63, 53), (10, 0), *[(20, 10)] * 4]
+    wrong = [*[(102, 98)] * 4, (105, 101), (105, 101), (105, 101), (10, 0), *[(20, 10)] * 4]
     found = scripted(
         lambda c, fold: (wrong[round(np.log10(c) + 6)][fold], 0), np.arange(400) % 2, grid=None
     )
     assert found.best.mean == 0.975
+
+
+def test_the_grid_is_left_where_the_least_c_is_above_a_guess_already() -> None:
+    wrong = [*[(12, 2)] * 4, (10, 0), (12, 2), (12, 2), *[(10, 0)] * 5]
+    found = scripted(
+        lambda c, fold: (wrong[max(0, round(np.log10(c) + 6))][fold], 0),
+        np.arange(400) % 2,
+        grid=None,
+    )
+    assert max(candidate.c for candidate in found.candidates) == C_GRID[6]
+
+
+def test_the_grid_is_left_where_no_score_can_be_higher() -> None:
+    wrong = [*[(20, 10)] * 6, *[(0, 0)] * 6]
+    found = scripted(
+        lambda c, fold: (wrong[max(0, round(np.log10(c) + 6))][fold], 0),
+        np.arange(400) % 2,
+        grid=None,
+    )
+    largest = max(candidate.c for candidate in found.candidates)
+    assert (found.best.mean, C_GRID[6] <= largest < C_GRID[7]) == (1, True)
+    assert f"C above {largest:.3g} was not tried: no score is higher" in str(found)
+
+
+def test_the_grid_is_left_where_the_solver_does_not_converge() -> None:
+    found = scripted(
+        lambda _c, _fold: (10, 10), np.arange(400) % 2, grid=None, stopped=(C_GRID[7], 1)
+    )
+    assert max(candidate.c for candidate in found.candidates) == C_GRID[7]
+    assert "C above 10 was not tried: the solver does not converge there" in str(found)
+
+
+def test_the_grid_is_left_where_no_classifier_changes_any_more() -> None:
+    """Fewer rows than features: a large C separates them with the whole margin."""
+    y = np.arange(60) % 2
+    codes = np.random.default_rng(6).normal(size=(60, 200))
+    codes[:, :60] += 0.5 * (y[:, None] - 0.5)
+    found = CrossValidation(training(codes, y), ClassifierOptions("svm"), SearchOptions()).select()
+    last = max(found.candidates, key=lambda candidate: candidate.c)
+    assert last.c < C_GRID[-1]
+    assert last.unchanged
+    assert last.converged
+    assert "no larger C changes the classifiers" in str(found)
+    beyond = SearchOptions(c=[last.c, 10 * last.c, 1000 * last.c])
+    more = CrossValidation(training(codes, y), ClassifierOptions("svm"), beyond).select()
+    assert len({candidate.scores for candidate in more.candidates}) == 1
 
 
 def test_folds_that_are_not_kept_try_the_grid_at_once() -> None:
@@ -496,9 +542,8 @@ def test_only_the_chosen_preprocessing_is_refined() -> None:
     found = CrossValidation(one_hot(targets), method, SearchOptions(cv=2, scaling="auto")).select()
     assert found.best.scaling == "standardize"
     names = [candidate.scaling for candidate in found.candidates]
-    grid = len(C_GRID)
-    others = [name for name in ("sqrt", "l2", "none") for _ in range(grid)]
-    assert names == ["standardize"] * (grid + 4) + others
+    tried = [name for name in ("sqrt", "l2", "none") for _ in range(_CHEAP)]
+    assert names == ["standardize"] * (_CHEAP + 4) + tried
     assert not found.at_edge  # what is always right cannot be better
 
 
