@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,13 @@ from benchmarks.helpers.synthetic_codes import blood_codes, hymenoptera_codes, s
 from bottleneck.linear.classifiers import CLASSIFIERS
 
 TURNS = 5
-SHAPES = {"two classes": (245, 512, 2), "four": (1295, 256, 4), "101": (3030, 512, 101)}
+SHAPES: tuple[dict[str, Any], ...] = (
+    {"n": 245, "d": 512, "classes": 2},
+    {"n": 1295, "d": 256, "classes": 4},
+    {"n": 3030, "d": 512, "classes": 101},
+    {"n": 3000, "d": 2048, "classes": 2, "between": 2.0, "test": 1000},  # any C tells them apart
+    {"n": 1000, "d": 4608, "classes": 5, "between": 2.0, "test": 1000},
+)
 
 # Runs in either commit: the search as `fit` does it, then the held-out rows.
 _SEARCH = """
@@ -72,7 +79,7 @@ def run(root: Path, codes: Path, clf: str) -> dict[str, Any]:
     return found
 
 
-def markdown(before: Path, *, turns: int = TURNS, shapes: dict[str, Any] = SHAPES) -> str:
+def markdown(before: Path, *, turns: int = TURNS, shapes: Sequence[dict[str, Any]] = SHAPES) -> str:
     """Return a table of ratios: a search at the other commit over the same at this one."""
     lines = [
         "| codes | classifier | before, s | now, s | ratio | ratio of CPU time | C, before / now "
@@ -81,7 +88,7 @@ def markdown(before: Path, *, turns: int = TURNS, shapes: dict[str, Any] = SHAPE
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        kinds = [synthetic_codes(n, d, k) for n, d, k in shapes.values()]
+        kinds = [synthetic_codes(**shape) for shape in shapes]
         if shapes is SHAPES:
             kinds += [*hymenoptera_codes(folder), *blood_codes(folder)]
         for data in kinds:

@@ -50,16 +50,23 @@ class TrainTest:
 
 
 def synthetic_codes(
-    n: int = 3030, d: int = 512, classes: int = 101, seed: int = 0, test: int = 5050
+    n: int = 3030,
+    d: int = 512,
+    classes: int = 101,
+    *,
+    seed: int = 0,
+    test: int = 5050,
+    between: float = _BETWEEN,
 ) -> TrainTest:
     """Draw codes: class means plus heavy-tailed noise with the spectrum of real codes, then a ReLU.
 
-    The noise is of Student's t with 5 degrees of freedom; classes are balanced.
+    The noise is of Student's t with 5 degrees of freedom; classes are balanced. The larger
+    `between`, the further class means are apart.
     """
     random = np.random.default_rng(seed)
     component = np.arange(1, d + 1)
     directions = np.linalg.qr(random.standard_normal((d, d)))[0]
-    means = _BETWEEN * random.standard_normal((classes, d)) * component ** (-_MEANS_DECAY / 2)
+    means = between * random.standard_normal((classes, d)) * component ** (-_MEANS_DECAY / 2)
     target = np.arange(n + test) % classes
     noise = random.standard_t(5, (n + test, d)) * component ** (-_NOISE_DECAY / 2)
     codes = (means[target] + noise) @ directions
