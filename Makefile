@@ -19,10 +19,10 @@ demo: $(VENV)/.installed ## extract, fit and predict on the bundled sample
 	$(BIN)/bottleneck fit --clf svm
 	$(BIN)/bottleneck predict head-svm-layer3.safetensors 'data/digits/test/7/00*.png'
 
-# A process for each core, with one thread each: one more would import everything once more, which takes
-# longer than the waiting that it could use. A file's tests stay in one process. The tests start some 150 processes more, each of which would
-# compile every module where bytecode is not kept. Threads of OpenMP that have nothing to do sleep, so
-# that those of other tests have the cores.
+# A process for each core, with one thread each: one more would import everything once more, which
+# takes longer than the waiting that it could use. A file's tests stay in one process. The tests
+# start some 150 processes more, each of which would compile every module where bytecode is not kept.
+# Threads of OpenMP that have nothing to do sleep, so that those of other tests have the cores.
 PROCESSES = $(shell getconf _NPROCESSORS_ONLN)
 PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
