@@ -126,13 +126,17 @@ class Comparison:
     @property
     def best_last(self) -> LinearStrategy:
         """The best of the last layer's poolings, with which depth is compared: like with like."""
-        same = [one for one in self.plain if network_layers(one) == network_layers(self.last)]
-        return max((one for one in same if len(one.features.layers) == 1), key=self.score)
+        last = network_layers(self.last)
+        return max((one for one in self._singles if network_layers(one) == last), key=self.score)
 
     @property
     def best_layer(self) -> LinearStrategy:
         """The single layer of the highest score, plain."""
-        return max((one for one in self.plain if len(one.features.layers) == 1), key=self.score)
+        return max(self._singles, key=self.score)
+
+    @property
+    def _singles(self) -> list[LinearStrategy]:
+        return [one for one in self.plain if len(one.features.layers) == 1]
 
     @property
     def near_best(self) -> tuple[LinearStrategy, ...]:

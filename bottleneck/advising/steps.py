@@ -53,8 +53,8 @@ class Step:
 
 def fit_step(cache: Cache, features: Features, clf: str, labels: str | None) -> Step:
     """Return the call that trains and judges a head."""
-    every = len(features.layers) > 1
-    every = every and set(features.layers) == set(resolve_features(cache, "all", 1).layers)
+    chosen, known = set(features.layers), set(resolve_features(cache, "all", 1).layers)
+    every = len(chosen) > 1 and chosen == known
     return Step(
         "fit",
         {

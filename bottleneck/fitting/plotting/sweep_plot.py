@@ -37,8 +37,8 @@ def sweep_figure(rows: Sequence[SweepRow], *, best: SweepRow, recommended: Sweep
     Each classifier has a line: the mean of the folds with its standard error. Each pooling that
     layers have of their own has a broken one. Rows of several layers, or of more views than the
     others, are behind the deepest layer, without a line. Open markers show the held-out split. A
-    band marks what is within one standard error of the best row,
-    a ring the recommended row. If the share of a layer is unknown, layers have equal distances.
+    band marks what is within one standard error of the best row, a ring the recommended row. If the
+    share of a layer is unknown, layers have equal distances.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def _positions(rows: Sequence[SweepRow]) -> dict[str, float]:
 
 def _own_pooling(row: SweepRow, behind: Sequence[str]) -> str:
     """Return the pooling in the name of a row's layer; empty if it has none, or is not drawn."""
-    layer = "" if row.layer in behind else row.layers[0]
-    return layer.removeprefix(split_pooled_name(layer)[0]).lstrip("@")
+    own = None if row.layer in behind else split_pooled_name(row.layers[0])[1]
+    return row.layers[0].rpartition("@")[2] if own else ""
 
 
 def _rows_behind(rows: Sequence[SweepRow]) -> list[str]:

@@ -99,12 +99,8 @@ def guessing_score(true: NDArray[Any], k: int, metric: str) -> float:
 
     Parameters
     ----------
-    true : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Class of each image, or which labels it has; n is at least 1.
-    k : int
-        Number of classes or labels.
-    metric : str
-        One of `METRICS`; several labels an image always have the mean average precision.
+    true, k, metric
+        As for `score_answers`.
 
     Examples
     --------
