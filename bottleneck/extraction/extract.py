@@ -169,7 +169,7 @@ def extract(
     source = require_existing(open_images(images))
     trust_code(model)
     existing = open_cache(path, source.table) if is_cache(path) else None
-    pools = pools or [existing.spec.pool if existing else DEFAULT_POOL]
+    pools = pools or [_pool_of(existing)]
     layers = name_poolings(names, pools)
     chosen_views = choose_views(views, existing)
     fields = choose_range(transform, source, existing)
@@ -205,6 +205,11 @@ def extract(
     begin = Progress(0, estimate.passes, runner.stats, estimate, plan.images, notes)
     end = _run(runner, plan.missing, begin, run.on_progress)
     return _finish(plan, cache, end, start=start)
+
+
+def _pool_of(existing: Cache | None) -> str:
+    """Return the pooling of a cache. An empty one is begun anew, and decides nothing."""
+    return existing.spec.pool if existing is not None and existing.layers else DEFAULT_POOL
 
 
 def _require_possible(model: "str | nn.Module", device: str, executor: Executor | None) -> None:

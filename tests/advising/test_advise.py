@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import bottleneck as bn
+from bottleneck.advising.comparison import Comparison
 from bottleneck.advising.rule import decide
 from bottleneck.errors import HeadError, LabelsError, UnknownNameError
-from bottleneck.fitting import SearchOptions
+from bottleneck.fitting import Features, SearchOptions
 from tests.helpers.codes import layered_cache
 from tests.helpers.datasets import cache_of_layers, reject_row, several, written_cache
 from tests.helpers.tuning import BOUNDARY, QUICK, hard_images, maps_cache
@@ -151,6 +152,14 @@ def test_neighbours_that_beat_the_head_betray_copies(tmp_path: Path) -> None:
     assert found.examined.pool == "avg"
     maps = replace(found, examined=replace(found.examined, pool="none"))
     assert "copies of one picture" not in str(maps)
+    comparison = found.comparison
+    (one,) = comparison.strategies
+    named = replace(one, features=Features(("layer@none",)))
+    decision = replace(found.decision, linear=named)
+    compared = Comparison((named,), comparison.scores, named)
+    assert "copies of one picture" not in str(
+        replace(found, comparison=compared, decision=decision)
+    )
 
 
 def test_one_layer_leaves_the_depth_unknown(tmp_path: Path) -> None:

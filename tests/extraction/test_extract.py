@@ -1,5 +1,6 @@
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,6 +183,15 @@ def test_the_pooling_is_the_caches_unless_it_is_given(
     np.testing.assert_array_equal(codes(added), maps.max((2, 3)))
     with pytest.raises(SpecMismatchError, match="pool is max"):
         extract_tiny(photos, layers=["layer2"], pool="avg")
+
+
+def test_an_empty_cache_decides_no_pooling(
+    photos: Path, extract_tiny: Extract, tmp_path: Path
+) -> None:
+    failed = extract_tiny(photos, pool="none").cache.path
+    shutil.rmtree(failed / "codes")  # as after a run that wrote no shard
+    assert open_cache(failed).layers == []
+    assert extract_tiny(photos).cache.spec.pool == "avg"
 
 
 def test_a_pooling_that_a_layer_has_not_leaves_no_cache(
