@@ -100,6 +100,7 @@ TORCH_FREE = (
 )
 
 MODULES = modules()
+ROOT = Path(__file__).parents[1]
 
 
 def test_every_package_has_its_row() -> None:
@@ -249,6 +250,33 @@ def test_functions_have_few_parameters() -> None:
     # A click command has a parameter for each of its options.
     counts = {name: count(node) for name, node in _functions() if not name.startswith("cli.")}
     assert {name: n for name, n in counts.items() if n > 12} == {}
+
+
+# Tests
+
+# Tests of several packages at once, by what they have in common.
+CROSSING = {"tests/faults", "tests/integration"}
+# Tests of the project as a whole.
+WHOLE = {"architecture", "docs", "examples", "gallery", "import_name"}
+
+
+def test_a_file_of_tests_has_the_name_and_the_folder_of_what_it_tests() -> None:
+    """Its name is a module's, or a package's, after which it may say of what of it."""
+    for path in ROOT.glob("tests/**/test_*.py"):
+        if path.parent.relative_to(ROOT).as_posix() in CROSSING:
+            continue
+        folder = make_architecture.PACKAGE / path.parent.relative_to(ROOT / "tests")
+        subjects = {each.stem.strip("_") for each in folder.iterdir()} | {folder.name}
+        subjects |= WHOLE if folder == make_architecture.PACKAGE else set()
+        words = path.stem.removeprefix("test_").split("_")
+        starts = {"_".join(words[:n]) for n in range(1, len(words) + 1)}
+        assert starts & subjects, f"{path} names no module of {folder}"
+
+
+def test_what_several_files_of_tests_use_is_a_helper() -> None:
+    for path in ROOT.glob("tests/**/test_*.py"):
+        for source, _ in imported_names(path):
+            assert ".test_" not in source, f"{path} imports {source}"
 
 
 # Documentation

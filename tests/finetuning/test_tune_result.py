@@ -19,7 +19,7 @@ from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.scoring.paired import compare_pairs
 from bottleneck.fitting.scoring.scores import score_classes
-from tests.fitting.test_fit_result import a_fit
+from tests.helpers.fit_results import a_fit
 from tests.helpers.networks import SMALL
 from tests.helpers.tuning import BOUNDARY, CHAIN
 

@@ -35,7 +35,7 @@ from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.linear.training import ClassifierOptions
 from tests.helpers.datasets import cache_of_layers, clouds, several, written_cache
 from tests.helpers.fixture_types import Extract
-from tests.helpers.shards import a_manifest, forge
+from tests.helpers.shards import a_manifest, set_work
 from tests.helpers.tiny_networks import plain
 
 SVM, SOFTMAX = ClassifierOptions("svm"), ClassifierOptions("softmax")
@@ -81,15 +81,10 @@ def test_extraction_writes_down_what_the_layers_need(photos: Path, extract_tiny:
         assert listed[layer] == pytest.approx(sum(adds[: turn + 1]) / sum(adds))
 
 
-def forget_work(cache: Path, layer: str = "*") -> None:
-    for path in cache.glob(f"codes/{layer}/*.h5"):
-        forge(path, header=partial(_say_work, None))
-
-
 def test_shards_that_do_not_say_are_not_made_again(
     cache: Path, photos: Path, extract_tiny: Extract
 ) -> None:
-    forget_work(cache)
+    set_work(cache, None)
     assert extract_tiny(photos, layers=["layer2", "layer3"]).rows == 0
 
 
@@ -97,7 +92,7 @@ def test_one_shard_that_says_is_enough(cache: Path) -> None:
     expected = read_header(cache / "codes" / "layer2" / "00000.h5").cost
     last = cache / "codes" / "layer2" / "00004.h5"
     whole = last.read_bytes()
-    forget_work(cache, "layer2")
+    set_work(cache, None, "layer2")
     last.write_bytes(whole)
     (row,) = sweep(cache, [SVM], layers=["layer2"], search=SearchOptions(c=[1.0], cv=2))
     assert row.cost == expected is not None
@@ -115,13 +110,8 @@ def layered(
     """A cache whose layers have these codes and shares."""
     for layer, (codes, work) in layers.items():
         written_cache(path, codes, labels, layers=[layer], **table)
-        for shard in (path / "codes" / layer).glob("*.h5"):
-            forge(shard, header=partial(_say_work, work))
+        set_work(path, work, layer)
     return path
-
-
-def _say_work(work: float | None, header: dict[str, Any]) -> None:
-    header["work"] = work
 
 
 def noisy(apart: float, d: int = 6) -> NDArray[np.float32]:

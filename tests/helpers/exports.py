@@ -17,7 +17,8 @@ from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import INPUT, Features
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.scaling import FeatureScaler
-from bottleneck.spec import ViewRecipe
+from bottleneck.prediction.exported.metadata import ExportMetadata
+from bottleneck.spec import InputTransform, Spec, ViewRecipe
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.tuning import QUICK
 
@@ -126,3 +127,18 @@ def expected_scores(
     codes = hooked_codes(network.network, head.features.layers, images, relu=head.spec.relu)
     values = head.decision_function(codes)
     return head.predict_scores(values), values
+
+
+METADATA = ExportMetadata(
+    labels=["ant", "bee", "wasp"],
+    multilabel=False,
+    scores="probabilities",
+    calibration="softmax",
+    classifier="svm",
+    layers=["layer3"],
+    views=1,
+    view_recipe=None,
+    input="uint8",
+    opset=20,
+    spec=Spec("net", "ab" * 32, InputTransform(resize=20, crop=16), "float32", True, "avg"),
+)

@@ -82,6 +82,12 @@ def forge(
     return path
 
 
+def set_work(folder: Path, work: float | None, layer: str = "*") -> None:
+    """Let the shards of a cache say other work of a forward pass than theirs, or none."""
+    for path in folder.glob(f"codes/{layer}/*.h5"):
+        forge(path, header=lambda header: header.update(work=work))
+
+
 def missing_shards(cache: Cache, layer: str) -> list[int]:
     """Return the shards of a layer that are not finished."""
     finished = cache.finished_shards(layer)

@@ -157,3 +157,38 @@ def chain() -> nn.Module:
             *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(8, 4)),
         )
     )
+
+
+class Dense(nn.Module):
+    """Each convolution reads all maps before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
+        self.first, self.second = nn.Conv2d(4, 4, 3, 1, 1), nn.Conv2d(8, 4, 3, 1, 1)
+        self.join = nn.Conv2d(12, 6, 1)
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        maps = [torch.relu(self.stem(x))]
+        for layer in (self.first, self.second):
+            maps.append(torch.relu(layer(torch.cat(maps, 1))))
+        return self.fc(self.join(torch.cat(maps, 1)).relu().mean((2, 3)))
+
+
+class WithToken(nn.Module):
+    """Patches behind a class token, for as many images as there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 6, 8, 8)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, 6))
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.norm, self.head = nn.LayerNorm(6), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        maps = self.patches(x)
+        tokens = maps.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], 1)
+        tokens = tokens + self.attention(tokens, tokens, tokens)[0]
+        return self.head(self.norm(tokens.reshape(x.size(0), -1, 6)).mean(1))

@@ -27,7 +27,7 @@ from bottleneck.data.images import open_images
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.extraction.planning.missing_shards import find_missing, finish_task
 from bottleneck.runtime.schedulers.array_task import ArrayTask
-from tests.cache.test_format import Reader
+from tests.helpers.format_reader import Reader
 from tests.helpers.shards import missing_shards
 
 REJECTED = 100  # of so many instant shards, one has an image without a code

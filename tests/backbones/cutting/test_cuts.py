@@ -15,9 +15,9 @@ from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.backbones.layers.outputs import find_tensors, follow
 from bottleneck.errors import BackboneError
-from tests.backbones.tracing.test_tracing_any_network import _MODULES, Planned, Step, plans
 from tests.helpers.brought_networks import build, conv
-from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, frozen
+from tests.helpers.random_networks import MODULES, Planned, Step, plans
+from tests.helpers.tiny_networks import Branching, Dense, Plain, Residual, Reused, WithToken, frozen
 
 SIZE = 16
 
@@ -55,41 +55,6 @@ def is_cut(network: nn.Module, layer: Layer, size: int) -> bool:
     # In place, for what reads the same memory later is computed from that output too.
     found = result_of(network, one, layer, lambda output: output.copy_(kept[0]))
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-
-
-class Dense(nn.Module):
-    """Each convolution reads all maps before it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
-        self.first, self.second = nn.Conv2d(4, 4, 3, 1, 1), nn.Conv2d(8, 4, 3, 1, 1)
-        self.join = nn.Conv2d(12, 6, 1)
-        self.fc = nn.Linear(6, 4)
-
-    def forward(self, x: Tensor) -> Any:
-        maps = [torch.relu(self.stem(x))]
-        for layer in (self.first, self.second):
-            maps.append(torch.relu(layer(torch.cat(maps, 1))))
-        return self.fc(self.join(torch.cat(maps, 1)).relu().mean((2, 3)))
-
-
-class WithToken(nn.Module):
-    """Patches behind a class token, for as many images as there are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(3, 6, 8, 8)
-        self.cls_token = nn.Parameter(torch.randn(1, 1, 6))
-        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
-        self.norm, self.head = nn.LayerNorm(6), nn.Linear(6, 4)
-
-    def forward(self, x: Tensor) -> Any:
-        maps = self.patches(x)
-        tokens = maps.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], 1)
-        tokens = tokens + self.attention(tokens, tokens, tokens)[0]
-        return self.head(self.norm(tokens.reshape(x.size(0), -1, 6)).mean(1))
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
@@ -131,7 +96,7 @@ def test_a_layer_is_a_cut_if_another_images_output_makes_it_that_image(
     network = frozen(Planned(steps))
     layers = list_layers(network, size)
     found = set(cuts_of(network, size).layers)
-    if steps[-1].kind not in _MODULES:
+    if steps[-1].kind not in MODULES:
         return  # its last layer is not its result
     for layer in layers:
         parts = is_cut(network, layer, size)

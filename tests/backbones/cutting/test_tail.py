@@ -18,9 +18,8 @@ from bottleneck.errors import (
     UnknownNameError,
     WeightsError,
 )
-from tests.backbones.cutting.test_cuts import Dense, WithToken
 from tests.helpers.brought_networks import build, conv
-from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, frozen
+from tests.helpers.tiny_networks import Branching, Dense, Plain, Residual, Reused, WithToken, frozen
 from tests.helpers.tracing import assert_close, truth
 
 SIZE = 16

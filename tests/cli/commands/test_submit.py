@@ -15,9 +15,9 @@ from bottleneck.runtime.schedulers.slurm import (
     job_script,
     quote_args,
 )
+from tests.helpers.batch_scripts import bash, calls, directives, tool
 from tests.helpers.cli import refused
 from tests.helpers.fixture_types import Run
-from tests.runtime.schedulers.test_slurm import bash, calls, directives, tool
 
 EXTRACT = ("extract", "photos", "-o", "new.cache", "--model", "resnet50", "--layer", "layer3")
 FIT = ("fit", "new.cache", "--clf", "svm")

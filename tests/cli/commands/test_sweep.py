@@ -17,11 +17,11 @@ from click.testing import Result
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.cli import main
 from bottleneck.cli.progress import progress_of
-from tests.fitting.test_sweep import forget_work
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused
 from tests.helpers.fixture_types import Run
 from tests.helpers.photographs import write_photographs
+from tests.helpers.shards import set_work
 from tests.helpers.tiny_networks import plain
 
 made, photos, cache = cli.made, cli.photos, cli.cache
@@ -140,7 +140,7 @@ def test_what_the_configuration_changes_of_fit_is_in_the_command(run: Run, cache
 
 
 def test_a_cache_that_does_not_say_what_layers_need(run: Run, cache: Path) -> None:
-    forget_work(cache)
+    set_work(cache, None)
     options = (*QUICK, "--clf", "svm")
     assert {row["work"] for row in _sweep(run, cache, *options)} == {None}
     result = run("sweep", cache, *options, "--plot", "a.svg")

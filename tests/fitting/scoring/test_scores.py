@@ -17,7 +17,7 @@ from bottleneck.errors import LabelsError
 from bottleneck.fitting.scoring.intervals import accuracy_interval, wilson_interval
 from bottleneck.fitting.scoring.metrics import mean_average_precision
 from bottleneck.fitting.scoring.scores import MultilabelScore, score_classes, score_labels
-from tests.fitting.scoring.test_metrics import PAIRS, columns, labelled
+from tests.helpers.answers import PAIRS, columns, labelled
 
 
 @given(PAIRS)

@@ -19,23 +19,11 @@ from bottleneck.extraction.options import ComputeOptions
 from bottleneck.prediction.exported.classify import classify_by_export, require_same_views
 from bottleneck.prediction.exported.metadata import ExportMetadata
 from bottleneck.runtime.files import sha256
-from bottleneck.spec import DECODERS, InputTransform, Spec, ViewRecipe
+from bottleneck.spec import DECODERS, ViewRecipe
+from tests.helpers.exports import METADATA
 from tests.helpers.photographs import write_photographs
 
-TRANSFORM = InputTransform(resize=20, crop=16)
-METADATA = ExportMetadata(
-    labels=["ant", "bee", "wasp"],
-    multilabel=False,
-    scores="probabilities",
-    calibration="softmax",
-    classifier="svm",
-    layers=["layer3"],
-    views=1,
-    view_recipe=None,
-    input="uint8",
-    opset=20,
-    spec=Spec("net", "ab" * 32, TRANSFORM, "float32", True, "avg"),
-)
+TRANSFORM = METADATA.spec.transform
 
 
 class MeanColours:

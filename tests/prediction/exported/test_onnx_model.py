@@ -19,8 +19,8 @@ from bottleneck.prediction.evaluate import evaluate
 from bottleneck.prediction.exported.onnx_model import OnnxModel, _providers
 from bottleneck.prediction.inputs import open_predictor
 from bottleneck.prediction.predict import predict
+from tests.helpers.exports import METADATA
 from tests.helpers.photographs import write_photographs
-from tests.prediction.exported.test_classify import METADATA
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 

@@ -20,6 +20,15 @@ from bottleneck.runtime.schedulers.slurm import (
     quote_args,
     sbatch,
 )
+from tests.helpers.batch_scripts import (
+    RECORD,
+    bash,
+    calls,
+    directives,
+    job_environment,
+    started,
+    tool,
+)
 
 # What bash and a command line can hold: any bytes but NUL, as Python reads them.
 WORDS = st.lists(
@@ -44,49 +53,6 @@ HARD = [
 
 # Each example starts a process or more.
 in_bash = settings(max_examples=settings().max_examples // 3, deadline=None)
-
-RECORD = """#!/bin/bash
-printf '%s\\0' "$@" > "$0.call$(ls "$0".call* 2>/dev/null | wc -l)"
-"""
-
-
-def tool(folder: Path, name: str, text: str = RECORD) -> Path:
-    """A program of a test's own."""
-    path = folder / name
-    path.write_text(text)
-    path.chmod(0o755)
-    return path
-
-
-def calls(program: Path) -> list[list[str]]:
-    """The words of each call of a `tool` that records."""
-    texts = [path.read_bytes() for path in sorted(program.parent.glob(f"{program.name}.call*"))]
-    return [[os.fsdecode(word) for word in text.split(b"\0")[:-1]] for text in texts]
-
-
-def bash(script: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[bytes]":
-    """Run a script as Slurm would run task 3 of an array."""
-    return subprocess.run(
-        started(script, folder), env=job_environment(folder, **environment), timeout=60, check=False
-    )
-
-
-def started(script: str, folder: Path) -> list[str]:
-    """The command line of a script, from a file, as Slurm keeps it in one."""
-    path = folder / "slurm_script"
-    path.write_bytes(os.fsencode(script))
-    return ["bash", str(path)]
-
-
-def job_environment(folder: Path, **more: str) -> dict[str, str]:
-    """What Slurm tells task 3 of an array."""
-    return {
-        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
-        "SLURM_ARRAY_JOB_ID": "7",
-        "SLURM_ARRAY_TASK_ID": "3",
-        "SLURM_CPUS_ON_NODE": "5",
-        **more,
-    }
 
 
 @in_bash
@@ -137,10 +103,6 @@ def test_a_job_whose_cache_is_not_complete_ends_as_status_does(tmp_path: Path, c
 
 
 # What Slurm reads of a script
-
-
-def directives(script: str) -> list[str]:
-    return [line.removeprefix("#SBATCH ") for line in script.splitlines() if "#SBATCH" in line]
 
 
 def test_an_array_may_be_queued_again_and_is_told_of_its_end() -> None:

@@ -47,7 +47,7 @@ FAMILIES: dict[str, list[str]] = {
 }
 
 # Their kinds of layers are those of the others too (ConvNeXt's: of timm's smallest one, in
-# test_timm_families.py), which are quicker.
+# test_backbone_timm_families.py), which are quicker.
 SLOW = (
     *("vgg11_bn", "resnet50", "googlenet", "inception_v3", "convnext_tiny", "regnet_y_400mf"),
     *("densenet121", "efficientnet_b0", "alexnet", "mobilenet_v2"),
