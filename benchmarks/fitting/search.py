@@ -2,9 +2,10 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,20 @@ from benchmarks.fitting.sklearn_solver import sklearn_path
 from benchmarks.fitting.vs_sklearn import best_seconds
 from benchmarks.helpers.synthetic_codes import TrainTest, hymenoptera_codes, synthetic_codes
 from benchmarks.profiles import FULL_FITTING, FittingProfile
-from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
-from bottleneck.linear.matrix import ArrayMatrix
+from bottleneck.linear.classifiers import CLASSIFIERS, prepare_path
+from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.linear.scaling import fit_scaler
 from bottleneck.linear.solver.path import Solution
 from bottleneck.linear.training import SEARCH_TOL
 
 SolvePath = Callable[..., Iterator[Solution]]  # from training data to a solution for each C
 
-OURS: SolvePath = partial(fit_path, tol=SEARCH_TOL)
+
+def solve_path(
+    codes: CodeMatrix, targets: NDArray[Any], *, cs: Sequence[float], **options: Any
+) -> Iterator[Solution]:
+    """Train a classifier of this package for each C, in order."""
+    return prepare_path(codes, targets, max_c=max(cs), **options).solve(cs, tol=SEARCH_TOL)
 
 
 def whole_search(
@@ -31,7 +37,7 @@ def whole_search(
     *,
     clf: str,
     profile: FittingProfile,
-    path: SolvePath = OURS,
+    path: SolvePath = solve_path,
 ) -> NDArray[np.float64]:
     """Return the cross-validated accuracy of each C, shape (len(profile.grid),)."""
     right = np.zeros(len(profile.grid))
@@ -87,7 +93,7 @@ def _against_scikit_learn(data: TrainTest, profile: FittingProfile) -> list[str]
             partial(
                 whole_search, data.train, data.train_classes, clf=clf, profile=profile, path=path
             )
-            for path in (OURS, sklearn_path)
+            for path in (solve_path, sklearn_path)
         )
         ours, theirs = best_seconds(*searches)
         lines.append(f"| {clf} | {ours:.3f} | {theirs:.3f} | {theirs / ours:.2g} |")

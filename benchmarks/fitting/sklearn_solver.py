@@ -1,4 +1,4 @@
-"""Wrap the solvers of scikit-learn in the signature of `fit_path`, for comparisons."""
+"""Wrap the solvers of scikit-learn in the signature of `search.solve_path`, for comparisons."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def sklearn_path(
         ``"svm"`` or ``"softmax"``.
     cs : sequence of float
     classes : int
-        Not used; `fit_path` needs it.
+        Not used; `search.solve_path` needs it.
     class_weight : None or "balanced"
 
     Returns

@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.profiles import FULL_FITTING
-from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
+from bottleneck.linear.classifiers import CLASSIFIERS, prepare_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.solver.design import ArrayDesign
+
+_TOL = 3e-5  # of a fit by the estimators
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def measure(profile: Profile, device: str) -> str:
         [
             f"Generated codes, rounded to float16 and stored as float32: {fitting.n}{fewer} × "
             f"{profile.d}, {profile.classes} classes, from NumPy in the host's memory through "
-            f"`fit_path(device={device!r})`, measured once. A product of float32 matrices of "
+            f"`prepare_path(device={device!r})`, measured once. A product of float32 matrices of "
             f"{profile.product} × {profile.product} runs at {rate / 1e12:.3g} TFLOP/s on {name}; "
             "the share is that of the products alone in the seconds after the decomposition. A "
             f"path asks for no further C after {profile.limit:g} s.",
@@ -180,17 +182,17 @@ def run(
     found = []
     with counted_products() as products:
         start = time.perf_counter()
-        path = fit_path(
+        path = prepare_path(
             ArrayMatrix(codes[: profile.n]),
             classes[: profile.n],
             clf=clf,
-            cs=cs,
             classes=profile.classes,
+            max_c=max(cs),
             device=device,
         )
         finish(device)
         prepared = time.perf_counter() - start
-        for solution in path:
+        for solution in path.solve(cs, tol=_TOL):
             found.append(solution)
             if time.perf_counter() - start > profile.limit:
                 break

@@ -7,7 +7,6 @@ with an intercept that is not penalised.
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +18,7 @@ from bottleneck.linear.solver.arithmetic import SMALL_DECOMPOSITION, exact_float
 from bottleneck.linear.solver.design import Intercept, ToDevice, keep_numpy
 from bottleneck.linear.solver.eigenbasis import make_design
 from bottleneck.linear.solver.losses import Logistic, Loss, Softmax, SquaredHinge
-from bottleneck.linear.solver.path import RegularizationPath, Solution
+from bottleneck.linear.solver.path import RegularizationPath
 
 CLASSIFIERS = ("svm", "softmax")
 
@@ -28,66 +27,6 @@ CLASSIFIERS = ("svm", "softmax")
 _SHARE_OF_MARGIN = {"svm": 1.0, "softmax": 0.5}
 
 ClassWeight = Literal["balanced"] | NDArray[np.float64] | None
-
-
-def fit_path(
-    codes: CodeMatrix,
-    targets: NDArray[Any],
-    *,
-    clf: str,
-    cs: Sequence[float],
-    classes: int,
-    tol: float = 3e-5,
-    max_passes: int = 1000,
-    **options: Any,
-) -> Iterator[Solution]:
-    """Train a classifier for each C, starting from the solution for the C before it.
-
-    Parameters
-    ----------
-    codes : CodeMatrix
-        n rows of d features.
-    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        Class of each row; or which of k labels it has, each learned against the rest.
-    clf : str
-        ``"svm"`` or ``"softmax"``.
-    cs : sequence of float
-        Ascending, each above 0.
-    classes : int
-        Number of classes or labels, k.
-    tol : float
-        Largest relative distance of an objective from its minimum.
-    max_passes : int
-        Largest number of passes over the rows for one C.
-    **options
-        Weights, intercept and device, as in `prepare_path`.
-
-    Returns
-    -------
-    iterator of Solution
-        One for each C, in order, computed when it is asked for. Two classes have one row of
-        coefficients, those of the second class.
-
-    Raises
-    ------
-    UnknownNameError
-        There is no classifier of that name.
-    InvalidOptionError
-        There is no such device.
-
-    Examples
-    --------
-    >>> from bottleneck.linear.matrix import ArrayMatrix
-    >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
-    >>> targets = np.array([0, 0, 1, 1])
-    >>> for solution in fit_path(codes, targets, clf="svm", cs=[0.1, 1.0], classes=2, tol=1e-9):
-    ...     print(solution.c, solution.coef.round(3).tolist(), solution.converged.tolist())
-    0.1 [[0.4]] [True]
-    1.0 [[0.8]] [True]
-    """
-    max_c = max(cs, default=0.0)
-    path = prepare_path(codes, targets, clf=clf, classes=classes, max_c=max_c, **options)
-    return path.solve(cs, tol=tol, max_passes=max_passes)
 
 
 def prepare_path(
@@ -106,8 +45,14 @@ def prepare_path(
 
     Parameters
     ----------
-    codes, targets, clf, classes
-        As in `fit_path`.
+    codes : CodeMatrix
+        n rows of d features.
+    targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Class of each row; or which of k labels it has, each learned against the rest.
+    clf : str
+        ``"svm"`` or ``"softmax"``.
+    classes : int
+        Number of classes or labels, k.
     max_c : float
         Largest C that will be solved; if it is small, the rows need no decomposition.
     class_weight : None, "balanced" or ndarray of float64, shape (k,)
@@ -119,6 +64,11 @@ def prepare_path(
     device : str, optional
         ``"cpu"``, ``"cuda"`` or ``"cuda:N"`` computes with torch on that device, ``"auto"`` on a
         GPU if there is one. NumPy unless given.
+
+    Returns
+    -------
+    RegularizationPath
+        For two classes its solutions have one row of coefficients, those of the second class.
 
     Raises
     ------
@@ -132,8 +82,10 @@ def prepare_path(
     >>> from bottleneck.linear.matrix import ArrayMatrix
     >>> codes = ArrayMatrix(np.array([[-2.0], [-1.0], [1.0], [2.0]]))
     >>> path = prepare_path(codes, np.array([0, 0, 1, 1]), clf="svm", classes=2)
-    >>> [solution.coef.round(3).tolist() for solution in path.solve([1.0], tol=1e-9)]
-    [[[0.8]]]
+    >>> for solution in path.solve([0.1, 1.0], tol=1e-9):
+    ...     print(solution.c, solution.coef.round(3).tolist(), solution.converged.tolist())
+    0.1 [[0.4]] [True]
+    1.0 [[0.8]] [True]
     """
     require_classifier(clf)
     to_device = array_mover(device)

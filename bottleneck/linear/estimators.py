@@ -17,8 +17,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from bottleneck.linear.calibration import Calibration, fit_temperature
-from bottleneck.linear.classifiers import fit_path
+from bottleneck.linear.calibration import fit_temperature
+from bottleneck.linear.classifiers import prepare_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.solver.path import Solution
 
@@ -82,7 +82,13 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        self._finish(codes, targets, weight)
         return self
+
+    def _finish(
+        self, codes: NDArray[Any], targets: NDArray[np.int64], weight: NDArray[np.float64] | None
+    ) -> None:
+        """Learn what a classifier learns besides its coefficients."""
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
         """Return margins of shape (n, k), or for two classes those of the second, shape (n,)."""
@@ -137,19 +143,19 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
                     "class_weight must not be negative, nor 0 for every class. "
                     f"Got {self.class_weight!r} instead."
                 )
-        (solution,) = fit_path(
+        c = float(self.C)
+        path = prepare_path(
             ArrayMatrix(codes),
             targets,
             clf=self._clf,
-            cs=[float(self.C)],
             classes=len(self.classes_),
+            max_c=c,
             class_weight=class_weight,
             row_weight=weight,
             fit_intercept=self.fit_intercept,
-            tol=self.tol,
-            max_passes=self.max_iter,
             device=self.device,
         )
+        (solution,) = path.solve([c], tol=self.tol, max_passes=self.max_iter)
         return solution
 
 
@@ -234,43 +240,18 @@ class LinearSVM(_Linear):
         )
         self.probability = probability
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train the classifier, and with `probability` its calibration.
-
-        Parameters
-        ----------
-        X : array-like of float, shape (n, d)
-            Codes; float32 is not converted.
-        y : array-like, shape (n,)
-            Class of each row.
-        sample_weight : array-like of float, shape (n,), optional
-            Weight of each row, not negative; 1 unless given.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            Shapes or values that scikit-learn's estimators refuse, a single class, or with
-            `probability` a class of a single row.
-        """
-        super().fit(X, y, sample_weight)
-        if self.probability:
-            self.calibration_ = self._calibrate(*self._validate(X, y, sample_weight))
-        return self
-
     @available_if(_wants_probability)  # type: ignore[untyped-decorator, unused-ignore]
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return probabilities of shape (n, k), from margins divided by the learned temperature."""
         check_is_fitted(self, "calibration_")
         return self.calibration_.probabilities(_margin_per_class(self.decision_function(X)))
 
-    def _calibrate(
+    def _finish(
         self, codes: NDArray[Any], targets: NDArray[np.int64], weight: NDArray[np.float64] | None
-    ) -> Calibration:
+    ) -> None:
         """Learn a temperature from margins of rows that the classifier was not trained on."""
+        if not self.probability:
+            return
         fewest = int(np.bincount(targets).min())
         if fewest < 2:
             raise ValueError(
@@ -286,7 +267,7 @@ class LinearSVM(_Linear):
             margins[unseen] = solution.decision_function(codes[unseen])
         if len(self.classes_) == 2:
             margins = _margin_per_class(margins[:, 0])
-        return fit_temperature(margins, targets, weight)
+        self.calibration_ = fit_temperature(margins, targets, weight)
 
 
 class SoftmaxRegression(_Linear):

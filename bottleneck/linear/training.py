@@ -128,31 +128,7 @@ class ClassifierOptions:
             raise InvalidOptionError("class_weight", self.class_weight, "'balanced' or None")
         array_mover(self.device)
         if self.device is not None:
-            object.__setattr__(self, "device", str(self.device))  # of PyTorch's own its text
-
-    def path(self, training: TrainingSet, cs: Sequence[float], *, tol: float) -> Iterator[Solution]:
-        """Train a classifier for each C, starting from the solution for the C before it.
-
-        Parameters
-        ----------
-        training : TrainingSet
-            Images whose codes are already scaled.
-        cs : sequence of float
-            Ascending, each above 0.
-        tol : float
-            Largest relative distance of an objective from its minimum.
-
-        Returns
-        -------
-        iterator of Solution
-            One for each C, in order, computed when it is asked for.
-
-        Raises
-        ------
-        LabelsError
-            With several labels an image, all rows have the same ones.
-        """
-        return self.prepare(training, max_c=max(cs)).solve(cs, tol=tol)
+            object.__setattr__(self, "device", str(self.device))  # the name of a torch.device
 
     def prepare(self, training: TrainingSet, *, max_c: float) -> PathSolver:
         """Decompose rows once, to train a classifier for any sequence of C.
@@ -263,7 +239,8 @@ def train(
     [False, False, True, True]
     """
     scaler = training.fit_scaler(scaling)
-    (solution,) = options.path(training.scaled(scaler), [c], tol=_FINAL_TOL)
+    path = options.prepare(training.scaled(scaler), max_c=c)
+    (solution,) = path.solve([c], tol=_FINAL_TOL)
     return scaler, solution
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, softmax
 
+from bottleneck.linear.classifiers import prepare_path
 from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.solver.design import Design, Intercept, ToDevice, keep_numpy
 from bottleneck.linear.solver.eigenbasis import make_design
@@ -277,3 +278,15 @@ def margins(design: Design, n: int, at: NDArray[Any]) -> F64:
     found = np.vstack(seen.blocks)
     assert len(found) == n
     return found
+
+
+def fit_path(
+    codes: CodeMatrix,
+    targets: NDArray[Any],
+    *,
+    cs: Sequence[float],
+    tol: float = 3e-5,
+    **options: Any,
+) -> Iterator[Solution]:
+    """Train a classifier for each C, starting from the solution for the C before it."""
+    return prepare_path(codes, targets, max_c=max(cs), **options).solve(cs, tol=tol)

@@ -39,10 +39,11 @@ from benchmarks.helpers.synthetic_images import photographs, repeat, write_jpegs
 from benchmarks.profiles import QUICK_EXTRACTION, QUICK_FITTING, ExtractionProfile
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cli import main
-from bottleneck.linear.classifiers import CLASSIFIERS, fit_path
+from bottleneck.linear.classifiers import CLASSIFIERS
 from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
 from bottleneck.linear.matrix import ArrayMatrix
 from tests.helpers.networks import PLAIN
+from tests.helpers.problems import fit_path
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,6 @@ from bottleneck.linear.classifiers import (
     _weights,
     array_mover,
     expand_binary,
-    fit_path,
     require_classifier,
 )
 from bottleneck.linear.matrix import ArrayMatrix
@@ -30,7 +29,7 @@ from bottleneck.linear.solver.design import ArrayDesign
 from bottleneck.linear.solver.path import Solution
 from tests.helpers.datasets import clouds
 from tests.helpers.forked import fork
-from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of
+from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of, fit_path
 
 TIGHT = 1e-10  # the objective's share; coefficients are then within its root
 SHAPES = [(90, 6), (30, 50)]  # more rows than features, and fewer

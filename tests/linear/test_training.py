@@ -116,9 +116,13 @@ def test_both_solvers_find_the_same_minimum(
     y[: 60 - 60 % k] = 0  # unlike numbers of rows: weights matter
     rows, cs = standardized(X), [1e-3, 1e-1, 10.0]
     problem = problem_of(clf, rows, y, balanced=class_weight is not None)
-    ours = list(ClassifierOptions(clf, class_weight).path(training(rows, y), cs, tol=1e-6))
+    ours = list(
+        ClassifierOptions(clf, class_weight)
+        .prepare(training(rows, y), max_c=max(cs))
+        .solve(cs, tol=1e-6)
+    )
     reference = SklearnOptions(clf, class_weight)
-    theirs = list(reference.path(training(rows, y), cs, tol=1e-6))
+    theirs = list(reference.prepare(training(rows, y), max_c=max(cs)).solve(cs, tol=1e-6))
     assert [found.c for found in ours] == [found.c for found in theirs] == cs
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.coef.shape == other.coef.shape == (1 if k == 2 else k, 6)
@@ -137,7 +141,7 @@ def test_objective_and_gap_are_reported_correctly(clf: str, k: int, c: float) ->
     X, y = clouds(k=k)
     y[20:200] = 0  # far from even: the intercept has a way to go
     rows = standardized(X)
-    (found,) = ClassifierOptions(clf).path(training(rows, y), [c], tol=1e-3)
+    (found,) = ClassifierOptions(clf).prepare(training(rows, y), max_c=c).solve([c], tol=1e-3)
     problem = problem_of(clf, rows, y, balanced=False)
     formula = problem.objective(found.coef, found.intercept, c)
     np.testing.assert_allclose(found.objective, formula, rtol=1e-9)
@@ -152,8 +156,10 @@ def test_objective_and_gap_are_reported_correctly(clf: str, k: int, c: float) ->
 @pytest.mark.parametrize("targets", [clouds()[1], several()[1]], ids=["one", "several"])
 def test_torch_finds_what_numpy_finds(clf: str, targets: NDArray[Any]) -> None:
     dataset, cs = training(standardized(clouds()[0]).astype(np.float32), targets), [1e-2, 1.0]
-    with_numpy = ClassifierOptions(clf).path(dataset, cs, tol=1e-5)
-    with_torch = ClassifierOptions(clf, device="cpu").path(dataset, cs, tol=1e-5)
+    with_numpy = ClassifierOptions(clf).prepare(dataset, max_c=1.0).solve(cs, tol=1e-5)
+    with_torch = (
+        ClassifierOptions(clf, device="cpu").prepare(dataset, max_c=1.0).solve(cs, tol=1e-5)
+    )
     for mine, other in zip(with_numpy, with_torch, strict=True):
         assert isinstance(other.coef, np.ndarray)
         allowed = 2 * distance_allowed(mine.objective, 1e-5)
@@ -171,7 +177,7 @@ def test_arrays_are_converted_for_the_device(
         return array_mover(where)
 
     monkeypatch.setattr("bottleneck.linear.classifiers.array_mover", spy)
-    list(ClassifierOptions("svm", device=device).path(training(*clouds(n=30)), [1.0], tol=1e-3))
+    ClassifierOptions("svm", device=device).prepare(training(*clouds(n=30)), max_c=1.0)
     assert asked == [device]
 
 
@@ -182,7 +188,7 @@ def test_several_labels_are_each_learnt_against_the_rest(
 ) -> None:
     X, targets = several()
     rows = standardized(X)
-    (found,) = kind(clf).path(training(rows, targets), [0.1], tol=1e-6)
+    (found,) = kind(clf).prepare(training(rows, targets), max_c=0.1).solve([0.1], tol=1e-6)
     for label in range(3):
         alone = MODELS[clf](C=0.1).fit(rows, targets[:, label])
         np.testing.assert_allclose(found.coef[label], alone.coef_[0], atol=0.01)
@@ -198,7 +204,8 @@ def test_a_constant_label_gets_zero_coefficients(clf: str, kind: type[Classifier
     X, targets = several()
     targets[:, 0], targets[:, 2] = True, False
     rows = standardized(X)
-    first, second = kind(clf).path(training(rows, targets), [0.1, 1.0], tol=1e-6)
+    path = kind(clf).prepare(training(rows, targets), max_c=1.0)
+    first, second = path.solve([0.1, 1.0], tol=1e-6)
     assert [first.c, second.c] == [0.1, 1.0]
     assert (first.coef[[0, 2]] == 0).all()
     odds = 1 / (1 + np.exp(-first.intercept))
@@ -213,7 +220,7 @@ def test_identical_labels_of_all_rows_are_refused() -> None:
     X, targets = several(n=12)
     targets[:] = [True, False, True]
     with pytest.raises(LabelsError, match="all 12 images have the same labels"):
-        ClassifierOptions("svm").path(training(X, targets), [1.0], tol=1e-3)
+        ClassifierOptions("svm").prepare(training(X, targets), max_c=1.0)
 
 
 # train

@@ -23,7 +23,6 @@ from bottleneck.fitting.loading.features import Features, resolve_features
 from bottleneck.fitting.selection import cross_validation
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear import training
-from bottleneck.linear.classifiers import fit_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.scaling import SCALINGS, fit_scaler
 from bottleneck.linear.training import ClassifierOptions
@@ -32,6 +31,7 @@ from bottleneck.runtime.executors.backends import DaskExecutor
 from tests.helpers.dask_cluster import Cluster, dask_cluster
 from tests.helpers.datasets import cache_of_layers, clouds, several, written_cache
 from tests.helpers.fixture_types import Run
+from tests.helpers.problems import fit_path
 
 distributed = pytest.importorskip("distributed")
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bottleneck.linear.classifiers import fit_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.solver.design import Intercept
 from bottleneck.linear.solver.row_space import _Combined
-from tests.helpers.problems import INTERCEPTS, Rows, margins, unlabelled
+from tests.helpers.problems import INTERCEPTS, Rows, fit_path, margins, unlabelled
 
 
 def test_a_map_is_combined_at_the_third_use() -> None:
