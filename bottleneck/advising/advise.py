@@ -150,8 +150,7 @@ def _measure(
     def measure(layers: Sequence[str], count: int) -> None:
         on_progress(len(measured), total)
         features = resolve_features(cache, layers, count)
-        deepest = costs[layers[-1]]
-        cost = None if deepest is None else count * deepest
+        cost = features.cost(costs)
         measured.append(measure_strategy(cache, features, images, cost=cost, memory=memory))
 
     for layer in ordered:

@@ -17,6 +17,7 @@ from bottleneck.fitting import (
     Features,
     LearningCurve,
     SearchOptions,
+    answers_of,
     decision_values,
     learning_curve,
     load_dataset,
@@ -94,7 +95,7 @@ def measure_strategy(
         size=sum(features.sizes(cache)),
         cost=cost,
         cv=best,
-        values=_answers(values, training),
+        values=answers_of(values, multilabel=training.multilabel),
         seconds=time.monotonic() - start,
     )
 
@@ -110,12 +111,9 @@ def training_values(training: TrainingSet, cv: Candidate) -> NDArray[Any]:
     scaler, solution = train(training, CLASSIFIER, c=cv.c, scaling=cv.scaling)
     codes = training.scaled(scaler).averaged().codes
     values = partial(decision_values, solution=solution, clf=CLASSIFIER.clf)
-    return _answers(np.concatenate(list(codes.map_blocks(values))), training)
-
-
-def _answers(values: NDArray[np.float64], training: TrainingSet) -> NDArray[Any]:
-    """Return the class of the highest value of each image; the values for several labels."""
-    return values if training.multilabel else values.argmax(axis=1)
+    return answers_of(
+        np.concatenate(list(codes.map_blocks(values))), multilabel=training.multilabel
+    )
 
 
 def curve_of(training: TrainingSet, cv: Candidate) -> LearningCurve:

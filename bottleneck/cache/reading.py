@@ -12,7 +12,7 @@ from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
 from bottleneck.cache.format.manifest import read_manifest
 from bottleneck.cache.format.series import Series, SeriesLike
-from bottleneck.cache.format.shard import OpenShard, ShardHeader, open_shard, read_image_digests
+from bottleneck.cache.format.shard import OpenShard, ShardHeader, open_shard
 from bottleneck.data import ImageTable, find_split, split_rows
 from bottleneck.errors import (
     CacheError,
@@ -149,8 +149,8 @@ class CacheReader(CacheDirectory):
             known = self._image_keys.get(shard)
             # The other layer may lack an image that could not be read then: its key is 0.
             if known is None or not known[valid[places]].all():
-                digests = read_image_digests(self.shard_path(layer, shard))
-                texts = [text[:_DIGITS] or "0" for text in digests]
+                with open_shard(self.shard_path(layer, shard)) as opened:
+                    texts = [text[:_DIGITS] or "0" for text in opened.image_digests()]
                 known = np.array([int(text, 16) for text in texts], dtype=np.uint64)
                 self._image_keys[shard] = known
             keys[places] = known

@@ -217,7 +217,7 @@ class ComputeOptions:
         require_positive("batch_size", self.batch_size)
         require_positive("workers", self.workers)
         require_positive("max_pixels", self.max_pixels)
-        object.__setattr__(self, "device", str(self.device))  # of PyTorch's own its text
+        object.__setattr__(self, "device", str(self.device))  # the name of a torch.device
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class TuneOptions:
             raise InvalidOptionError("weight_decay", self.decay, "a finite number, 0 or more")
         if type(self.seed) is not int or not 0 <= self.seed < 1 << 63:
             raise InvalidOptionError("seed", self.seed, "a whole number from 0 to 2⁶³ − 1")
-        object.__setattr__(self, "device", str(self.device))  # of PyTorch's own its text
+        object.__setattr__(self, "device", str(self.device))  # the name of a torch.device
 
     @property
     def units(self) -> int:

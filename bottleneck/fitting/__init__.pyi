@@ -37,6 +37,7 @@ from .plotting.picture import require_picture as require_picture
 from .scoring.intervals import wilson_interval as wilson_interval
 from .scoring.judged_split import JudgedSplit as JudgedSplit
 from .scoring.judged_split import format_no_heldout as format_no_heldout
+from .scoring.metrics import answers_of as answers_of
 from .scoring.metrics import calibration_bins as calibration_bins
 from .scoring.metrics import format_metric as format_metric
 from .scoring.metrics import score_answers as score_answers

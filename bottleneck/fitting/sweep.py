@@ -1,8 +1,10 @@
 """Compare layers and classifiers by cross-validation, in this process or on workers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +27,7 @@ from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_image
 from bottleneck.fitting.loading.worker_cache import missing_on_worker, open_on_worker
 from bottleneck.fitting.scoring.metrics import guessing_score
 from bottleneck.fitting.selection.options import SearchOptions
-from bottleneck.fitting.sweep_result import SweepResult, cost_or_infinity
+from bottleneck.fitting.sweep_result import SweepResult
 from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.linear import ClassifierOptions, TrainingSet
 from bottleneck.runtime import (
@@ -115,7 +117,7 @@ def sweep(
     on_progress(0, len(tasks))
     results: dict[_Task, SweepRow] = {}
     if executor is None:
-        trained = _train_in_process(store, images, tasks, search, memory)
+        trained = _train(store, images, tasks, search, memory)
     else:
         csv = labelled.summary.csv.resolve() if labelled.summary else None
         trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
@@ -153,12 +155,7 @@ def _compared_features(
     every = resolve_features(cache, list(costs), "all" if views is None else views)
     shown = every if views is not None else every.with_views(1)
     rows = [replace(shown, layers=(layer,)) for layer in costs] + [shown, every]
-    return {row: _cost(row, costs) for row in rows}  # equal ones are one
-
-
-def _cost(features: Features, costs: Mapping[str, float | None]) -> float | None:
-    deepest = max((costs[layer] for layer in features.layers), key=cost_or_infinity)
-    return None if deepest is None else features.views * deepest
+    return {row: row.cost(costs) for row in rows}  # equal ones are one
 
 
 def _comparable_images(
@@ -199,31 +196,20 @@ def _require_comparison(
     return classifiers
 
 
-def _train_in_process(
+def _train(
     cache: Cache,
     images: ImageTable,
-    tasks: Sequence[_Task],
+    tasks: Iterable[_Task],
     search: SearchOptions,
     memory: int | None,
 ) -> Iterator[tuple[_Task, SweepRow]]:
-    """Train every task; codes that several tasks read are in memory once, and no others."""
-    for features in dict.fromkeys(task.features for task in tasks):
-        alike = [task for task in tasks if task.features == features]
-        yield from _train_features(cache, images, alike, search, memory)
-
-
-def _train_features(
-    cache: Cache,
-    images: ImageTable,
-    tasks: Sequence[_Task],
-    search: SearchOptions,
-    memory: int | None,
-) -> Iterator[tuple[_Task, SweepRow]]:
-    """Train tasks on the same codes, which are released when this generator ends."""
-    dataset = load_dataset(cache, tasks[0].features, images, memory=memory)
-    for task in tasks:
-        result = fit_dataset(dataset, task.options, search)
-        yield task, _make_row(dataset.training, result)
+    """Train tasks; the codes of tasks that follow each other are in memory once, and no others."""
+    for features, alike in groupby(tasks, attrgetter("features")):
+        dataset = load_dataset(cache, features, images, memory=memory)
+        for task in alike:
+            result = fit_dataset(dataset, task.options, search)
+            yield task, _make_row(dataset.training, result)
+        del dataset  # before the next is loaded
 
 
 def _train_on_workers(
@@ -261,7 +247,7 @@ class _WorkerJob:
         cache, images = open_on_worker(self.cache, self.fingerprint, self.labels)
         images = _comparable_images(cache, images, self.compared, self.search)
         memory = (self.memory or spare_memory()) // self.concurrency
-        ((_, row),) = _train_features(cache, images, [task], self.search, memory)
+        ((_, row),) = _train(cache, images, [task], self.search, memory)
         return row
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bottleneck.cache import Cache, Series, ShardData, open_cache, write_shard
-from bottleneck.cache.format.shard import read_image_digests
+from bottleneck.cache.format.shard import OpenShard
 from bottleneck.errors import CacheError, InvalidOptionError, ShardError
 from bottleneck.spec import ViewRecipe
 from tests.helpers.datasets import cache_of_layers, written_cache
@@ -181,11 +181,13 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The shards whose digests were read, as layer/name."""
     read: list[str] = []
 
-    def note(path: Path) -> list[str]:
-        read.append(path.relative_to(path.parents[1]).as_posix())
-        return read_image_digests(path)
+    image_digests = OpenShard.image_digests
 
-    monkeypatch.setattr("bottleneck.cache.reading.read_image_digests", note)
+    def note(shard: OpenShard) -> list[str]:
+        read.append(shard.path.relative_to(shard.path.parents[1]).as_posix())
+        return image_digests(shard)
+
+    monkeypatch.setattr(OpenShard, "image_digests", note)
     return read
 
 

@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.cache import cache_fingerprint
 from bottleneck.cache.format.series import SeriesLike
-from bottleneck.cache.format.shard import ShardData, read_header, read_image_digests
+from bottleneck.cache.format.shard import OpenShard, ShardData, read_header
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
@@ -162,12 +162,13 @@ def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests: list[Path] = []
+    image_digests = OpenShard.image_digests
 
-    def read_digests(path: Path) -> list[str]:
-        digests.append(path)
-        return read_image_digests(path)
+    def read_digests(shard: OpenShard) -> list[str]:
+        digests.append(shard.path)
+        return image_digests(shard)
 
-    monkeypatch.setattr("bottleneck.cache.reading.read_image_digests", read_digests)
+    monkeypatch.setattr(OpenShard, "image_digests", read_digests)
     reads: Counter[tuple[str, int]] = Counter()
     read_checked = Cache.read_checked
 
@@ -192,7 +193,7 @@ def test_workers_of_a_machine_share_the_memory(
         return [(None, None)]
 
     monkeypatch.setattr(module, "spare_memory", lambda: 800)
-    monkeypatch.setattr(module, "_train_features", train)
+    monkeypatch.setattr(module, "_train", train)
     features = Features(("a",))
     search = SearchOptions(c=1.0, cv=2)
     fingerprint = cache_fingerprint(three)

@@ -43,6 +43,18 @@ def a_shard(
     )
 
 
+def read_shard_metadata(path: Path) -> ShardData:
+    """A shard without its codes, unverified."""
+    with open_shard(path) as shard:
+        return shard.metadata()
+
+
+def read_image_digests(path: Path) -> list[str]:
+    """The digest of each image of a shard, unverified."""
+    with open_shard(path) as shard:
+        return shard.image_digests()
+
+
 def sparse(n: int = 5, start: int = 0) -> ShardData:
     """A shard of maps that every filter makes smaller."""
     shard = a_shard(n, start, shape=(8, 5, 5))

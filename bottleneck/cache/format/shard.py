@@ -274,48 +274,6 @@ def read_header(path: Path) -> ShardHeader:
         return shard.header
 
 
-def read_shard_metadata(path: Path) -> ShardData:
-    """Read a shard without its codes and without verifying it.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    ShardData
-        Codes have shape (n, 0).
-
-    Raises
-    ------
-    ShardError
-        The file is absent, cut short, or not a shard.
-    """
-    with open_shard(path) as shard:
-        return shard.metadata()
-
-
-def read_image_digests(path: Path) -> list[str]:
-    """Read the digest of each image of a shard without verifying the shard.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    ShardError
-        The file is absent, cut short, or not a shard.
-
-    Examples
-    --------
-    >>> len(read_image_digests(Path("tests/data/before/cache/codes/layer1/00001.h5")))
-    8
-    """
-    with open_shard(path) as shard:
-        return shard.image_digests()
-
-
 def _parse_header(path: Path, envelope: EnvelopeFile) -> ShardHeader:
     values, version = envelope.header, envelope.version
     try:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.directory import REMOVED, CacheDirectory
 from bottleneck.cache.format.series import Series
-from bottleneck.cache.format.shard import read_shard_metadata
+from bottleneck.cache.format.shard import open_shard
 from bottleneck.data import ImageSource
 from bottleneck.errors import ImageError, ShardError
 from bottleneck.runtime import sha256
@@ -106,7 +106,8 @@ def stored_digests(
     for series in cache.series:
         if cache.finished_shards(series, [shard]):
             try:
-                stored = read_shard_metadata(cache.shard_path(series, shard))
+                with open_shard(cache.shard_path(series, shard)) as opened:
+                    stored = opened.metadata()
             except ShardError:
                 continue
             start = cache.rows(shard).start

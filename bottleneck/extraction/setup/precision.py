@@ -1,9 +1,8 @@
 """The precision of a run: the fastest one, or float32 if the network does not run in that."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 
@@ -15,8 +14,6 @@ from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime import resolve_precision
 from bottleneck.spec import Spec
-
-T = TypeVar("T")
 
 # Largest difference of codes from those in float32, relative to their norm, that is taken for
 # rounding. Deep networks differ by some hundredths in bfloat16.
@@ -95,18 +92,12 @@ def choose_spec(
     has_codes = existing is not None and bool(existing.layers)
     if compute.precision != "auto" or has_codes or precision == "float32":
         return ChosenSpec(spec_in(precision), None, ())
-    encoder, notes = _with_fallback(encoder_in, precision)
-    spec = spec_in("float32" if notes else precision)
-    return ChosenSpec(spec, encoder, notes)
-
-
-def _with_fallback(make: Callable[[str], T], precision: str) -> tuple[T, tuple[str, ...]]:
-    """Make something in a precision, or else in float32; return it and why."""
     try:
-        return make(precision), ()
+        return ChosenSpec(spec_in(precision), encoder_in(precision), ())
     except PrecisionError as error:
         why = str(error).removesuffix(f": {error.hint}")
-        return make("float32"), (f"precision: float32, because {why}",)
+    note = f"precision: float32, because {why}"
+    return ChosenSpec(spec_in("float32"), encoder_in("float32"), (note,))
 
 
 def _require_close(encoder: Encoder, precision: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.finetuning.loading.batches import Examples
-from bottleneck.fitting import score_answers
+from bottleneck.fitting import answers_of, score_answers
 
 
 class Loss:
@@ -70,9 +70,9 @@ def score(values: NDArray[np.float64], examples: Examples, class_weight: str | N
     examples : Examples
     class_weight : None or "balanced"
     """
-    answers = values if examples.multilabel else values.argmax(axis=1)
+    found = answers_of(values, multilabel=examples.multilabel)
     metric = "accuracy" if class_weight is None else "balanced"
-    return score_answers(examples.targets, answers, examples.classes, metric)
+    return score_answers(examples.targets, found, examples.classes, metric)
 
 
 def _weights(targets: NDArray[Any], classes: int, class_weight: str | None) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """What a classifier reads of each image: codes of one or several layers, in one or more views."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -80,6 +80,27 @@ class Features:
         if views > 1 and self.recipe is None:
             raise InvalidOptionError("views", views, "1: there are no views of these images")
         return replace(self, views=views, recipe=self.recipe if views > 1 else None)
+
+    def cost(self, costs: Mapping[str, float | None]) -> float | None:
+        """Return the cost of the deepest layer, once for each view.
+
+        Parameters
+        ----------
+        costs : mapping of str to (float or None)
+            Part of the network that each layer needs, as `Cache.layer_costs` gives it.
+
+        Returns
+        -------
+        float or None
+            None where that of a layer is unknown.
+
+        Examples
+        --------
+        >>> Features(("layer3", "layer4"), views=5).cost({"layer3": 0.5, "layer4": 1.0})
+        5.0
+        """
+        known = [cost for layer in self.layers if (cost := costs[layer]) is not None]
+        return self.views * max(known) if len(known) == len(self.layers) else None
 
     def sizes(self, cache: Cache) -> tuple[int, ...]:
         """Return the number of values of a flattened code of each layer, all finished."""

@@ -69,6 +69,28 @@ METRICS: dict[str, Callable[[NDArray[np.int64]], float]] = {
 """By name, each a function of a confusion matrix, shape (k, k), of at least one image."""
 
 
+def answers_of(values: NDArray[Any], *, multilabel: bool) -> NDArray[Any]:
+    """Return what `score_answers` judges of decision values.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n, k)
+    multilabel : bool
+        Whether an image may have several labels.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,), or of float, shape (n, k)
+        The class of the highest value of each image; with several labels an image the values.
+
+    Examples
+    --------
+    >>> answers_of(np.array([[0.1, 0.7], [0.3, 0.2]]), multilabel=False)
+    array([1, 0])
+    """
+    return values if multilabel else values.argmax(axis=1)
+
+
 def score_answers(true: NDArray[Any], answers: NDArray[Any], k: int, metric: str) -> float:
     """Return the metric by which classifiers are compared.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.fitting.scoring.metrics import score_answers
+from bottleneck.fitting.scoring.metrics import answers_of, score_answers
 from bottleneck.fitting.selection.folds import Fold
 from bottleneck.linear import (
     KERNEL_ROWS,
@@ -114,4 +114,4 @@ def _answers(
 ) -> list[NDArray[Any]]:
     """Return each classifier's class of every image; its decision values for several labels."""
     values = (decision_values(block, solution=solution, clf=clf) for solution in solutions)
-    return list(values) if multilabel else [each.argmax(axis=1) for each in values]
+    return [answers_of(each, multilabel=multilabel) for each in values]

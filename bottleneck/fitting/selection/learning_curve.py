@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.fitting.scoring.metrics import format_metric
+from bottleneck.fitting.scoring.metrics import answers_of, format_metric
 from bottleneck.fitting.scoring.resampling import bootstrap_interval, resampled_scores
 from bottleneck.fitting.selection.fold_search import FoldSearch
 from bottleneck.fitting.selection.folds import make_folds
@@ -287,8 +287,7 @@ def _out_of_fold(
     for rows, held in parts:
         fold = FoldSearch(training, (rows, held), options, scaling=scaling, max_c=c)
         (solution,) = fold.solve([c], tol=SEARCH_TOL)
-        decided = fold.decision_values(solution)
-        found[held] = decided if training.multilabel else decided.argmax(axis=1)
+        found[held] = answers_of(fold.decision_values(solution), multilabel=training.multilabel)
     return found
 
 

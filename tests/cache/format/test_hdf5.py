@@ -12,9 +12,16 @@ import numpy as np
 import pytest
 
 from bottleneck.cache.format import hdf5
-from bottleneck.cache.format.shard import read_shard_metadata
 from bottleneck.errors import ShardError
-from tests.helpers.shards import a_shard, forge, in_blocks, read_shard, sparse, write
+from tests.helpers.shards import (
+    a_shard,
+    forge,
+    in_blocks,
+    read_shard,
+    read_shard_metadata,
+    sparse,
+    write,
+)
 
 
 def refused(path: Path, why: str) -> None:

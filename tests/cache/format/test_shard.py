@@ -14,8 +14,6 @@ from bottleneck.cache.format.manifest import COMPRESSIONS
 from bottleneck.cache.format.shard import (
     ShardData,
     read_header,
-    read_image_digests,
-    read_shard_metadata,
 )
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.errors import ShardError
@@ -24,7 +22,9 @@ from tests.helpers.shards import (
     a_shard,
     forge,
     in_blocks,
+    read_image_digests,
     read_shard,
+    read_shard_metadata,
     sparse,
     verify_shard,
     write,
