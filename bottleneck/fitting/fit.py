@@ -15,7 +15,7 @@ from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Views, resolve_features
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images
 from bottleneck.fitting.scoring.judged_split import JudgedSplit
-from bottleneck.fitting.scoring.metrics import expected_calibration_error
+from bottleneck.fitting.scoring.metrics import calibration_error
 from bottleneck.fitting.selection.cross_validation import CrossValidation
 from bottleneck.fitting.selection.folds import make_folds, require_foldable
 from bottleneck.fitting.selection.nested import OuterFold
@@ -265,11 +265,7 @@ def _calibrate(
     if validation is None:
         return None, None
     calibration, values = validation.calibrate(c, scaling)
-    predicted = values > 0 if training.multilabel else None
-    ece = expected_calibration_error(
-        calibration.probabilities(values), training.targets, predicted=predicted
-    )
-    return calibration, ece
+    return calibration, calibration_error(calibration, values, training.targets)
 
 
 def _make_head(

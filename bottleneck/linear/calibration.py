@@ -1,13 +1,15 @@
 """Calibration: probabilities from the margins of a classifier."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _NO_GAP = 1e-100  # smaller differences of margins count as 0, so that no slope overflows
+_BLOCK = 1 << 20  # values of which there are copies at a time
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,7 @@ def fit_temperature(
     [0.75, 0.75, 0.75, 0.75]
     """
     k = margins.shape[1]
-    # Softmax is invariant to a shift of a row: with 0 for the highest, nothing overflows.
-    below = margins - margins.max(axis=1, keepdims=True)
-    slope = _best_slope(below, true, np.ones(len(true)) if weight is None else weight)
+    slope = _best_slope(margins, true, np.ones(len(true)) if weight is None else weight)
     return Calibration(np.full(k, slope), np.zeros(k), independent=False)
 
 
@@ -125,28 +125,69 @@ def fit_platt(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> Calibrat
     return Calibration(slope, offset, independent=True)
 
 
+def row_blocks(margins: NDArray[Any]) -> Iterator[slice]:
+    """Divide rows into parts of some megabytes, of which copies take little memory.
+
+    Parameters
+    ----------
+    margins : ndarray, shape (n, k)
+
+    Yields
+    ------
+    slice
+        Rows of a part, in order.
+
+    Examples
+    --------
+    >>> list(row_blocks(np.zeros((3, 1 << 19))))
+    [slice(0, 2, None), slice(2, 4, None)]
+    """
+    n, k = margins.shape
+    step = max(1, _BLOCK // max(k, 1))
+    return (slice(start, start + step) for start in range(0, n, step))
+
+
 def _best_slope(
-    below: NDArray[np.float64], true: NDArray[np.int64], weight: NDArray[np.float64]
+    margins: NDArray[np.float64], true: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> float:
-    """Return the slope 1/T for margins whose highest in each row is 0."""
-    gaps = -below[below < -_NO_GAP]
-    if not gaps.size:
+    """Return the slope 1/T."""
+    extremes = [_gap_range(_below_highest(margins[rows])) for rows in row_blocks(margins)]
+    narrowest, widest = min(low for low, _ in extremes), max(high for _, high in extremes)
+    if not widest:
         return 1.0
     # With a smaller slope all probabilities are equal; with a larger one they are exactly 0 and 1.
-    flattest, steepest = 1e-6 / float(gaps.max()), 40 / float(gaps.min())
-    of_true = below[np.arange(len(true)), true]
+    flattest, steepest = 1e-6 / widest, 40 / narrowest
     count = float(weight.sum())
     most = (count + 1) / (count + 2)
 
     def loss_derivative(slope: float) -> float:
-        expected = (_softmax(slope * below) * below).sum(axis=1)
-        return float(weight @ (expected - of_true)) / count
+        total = 0.0
+        for rows in row_blocks(margins):
+            below = _below_highest(margins[rows])
+            expected = (_softmax(slope * below) * below).sum(axis=1)
+            total += float(weight[rows] @ (expected - below[np.arange(len(below)), true[rows]]))
+        return total / count
 
     def overconfidence(slope: float) -> float:
-        return float(weight @ _softmax(slope * below).max(axis=1)) / count - most
+        total = 0.0
+        for rows in row_blocks(margins):
+            confidence = _softmax(slope * _below_highest(margins[rows])).max(axis=1)
+            total += float(weight[rows] @ confidence)
+        return total / count - most
 
     lowest_loss = _crossing(loss_derivative, flattest, steepest)
     return _crossing(overconfidence, flattest, lowest_loss)
+
+
+def _below_highest(margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shift each row, which softmax is invariant to: with 0 for the highest, nothing overflows."""
+    return np.asarray(margins - margins.max(axis=1, keepdims=True))
+
+
+def _gap_range(below: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the least and the largest distance to the highest margin; infinity and 0 if none."""
+    gaps = -below[below < -_NO_GAP]
+    return (float(gaps.min()), float(gaps.max())) if gaps.size else (math.inf, 0.0)
 
 
 def _crossing(rising: Callable[[float], float], low: float, high: float) -> float:

@@ -46,8 +46,8 @@ class JudgedImages:
     row : ndarray of int64, shape (n,)
         Rows of `images` that were judged, ascending.
     values : ndarray of float64, shape (2, n, k)
-        Decision values of each image and those of its plain view; of shape (1, n, k) where the
-        latter are not known.
+        Decision values of each image and those of its plain view; of shape (1, n, k) for one view
+        or where the latter are not known.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
     rejected : dict of str to str
         Labelled images of the split without codes, by path, and why.

@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_pre
 from sklearn.svm import LinearSVC
 
 from benchmarks.fitting import sklearn_solver as reference
-from bottleneck.cache.format.shard import open_shard
+from bottleneck.cache.format.series import SeriesLike
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import (
@@ -208,7 +208,7 @@ def test_a_bad_held_out_label_is_refused_before_the_training(
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("trained")
 
-    monkeypatch.setattr(ClassifierOptions, "path", never)
+    monkeypatch.setattr(ClassifierOptions, "prepare", never)
     with pytest.raises(LabelsError, match="'z'"):
         run(cache)
 
@@ -220,17 +220,17 @@ def test_each_shard_and_the_table_of_images_are_read_once(
     split: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: Counter[str] = Counter()
-    read_csv = ImageTable.read_csv
+    read_csv, read_checked = ImageTable.read_csv, Cache.read_checked
 
-    def shard_spy(path: Path) -> Any:
-        reads[path.name] += 1
-        return open_shard(path)
+    def shard_spy(cache: Cache, layer: SeriesLike, shard: int) -> NDArray[Any]:
+        reads[f"{shard:05d}.h5"] += 1
+        return read_checked(cache, layer, shard)
 
     def csv_spy(path: Path, **known: Any) -> ImageTable:
         reads[path.name] += 1
         return read_csv(path, **known)
 
-    monkeypatch.setattr("bottleneck.cache.reading.open_shard", shard_spy)
+    monkeypatch.setattr(Cache, "read_checked", shard_spy)
     monkeypatch.setattr(ImageTable, "read_csv", csv_spy)
     run(split, scaling="auto")
     assert reads == {"images.csv": 1, **{f"{shard:05d}.h5": 1 for shard in range(5)}}

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from bottleneck.fitting.scoring.metrics import expected_calibration_error
-from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
+from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature, row_blocks
 
 # Every number that single precision has, the smallest and the largest included.
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -288,3 +289,31 @@ def test_probabilities_are_scipys(
 def test_importing_calibration_does_not_load_scipy() -> None:
     code = "import sys, bottleneck.linear.calibration; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rows_in_blocks_have_the_temperature_of_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(0)
+    margins, true = random.normal(size=(101, 7)), random.integers(0, 7, 101)
+    margins[np.arange(101), true] += 1.5
+    weight = random.random(101)
+    whole = fit_temperature(margins, true, weight)
+    monkeypatch.setattr("bottleneck.linear.calibration._BLOCK", 7 * 10)
+    assert len(list(row_blocks(margins))) == 11
+    in_blocks = fit_temperature(margins, true, weight)
+    np.testing.assert_allclose(in_blocks.slope, whole.slope, rtol=1e-9)
+
+
+def test_a_temperature_takes_a_fraction_of_the_memory_of_its_margins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    margins = np.random.default_rng(0).normal(size=(5000, 100))
+    fit_temperature(margins[:50], np.zeros(50, np.int64))  # imports SciPy
+    monkeypatch.setattr("bottleneck.linear.calibration._BLOCK", 100 * 50)
+    tracemalloc.start()
+    try:
+        fit_temperature(margins, np.zeros(5000, np.int64))
+        assert tracemalloc.get_traced_memory()[1] < margins.nbytes / 5
+    finally:
+        tracemalloc.stop()

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from bottleneck.fitting.heads.classifier import Classifier
 from bottleneck.fitting.scoring.judged_split import JudgedSplit
-from bottleneck.fitting.scoring.metrics import expected_calibration_error
+from bottleneck.fitting.scoring.metrics import calibration_error
 from bottleneck.fitting.scoring.scores import Score, score_classes, score_labels
 from bottleneck.linear import CodeMatrix
 
 
 def image_values(classifier: Classifier, codes: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the decision values of each image, and those of its plain view.
+    """Return the decision values of each image, and where it has views those of the plain one.
 
     Parameters
     ----------
@@ -25,11 +25,11 @@ def image_values(classifier: Classifier, codes: NDArray[Any]) -> NDArray[np.floa
 
     Returns
     -------
-    ndarray of float64, shape (2, n, k)
+    ndarray of float64, shape (2, n, k), or (1, n, k) for one view
     """
     values, views = classifier.decision_function(codes), classifier.features.views
     if views == 1:
-        return np.stack([values, values])
+        return values[None]
     plain = classifier.with_views(1).decision_function(codes[::views])
     return np.stack([values, plain])
 
@@ -45,9 +45,14 @@ def matrix_values(classifier: Classifier, codes: CodeMatrix) -> NDArray[np.float
 
     Returns
     -------
-    ndarray of float64, shape (2, n, k)
+    ndarray of float64, shape (2, n, k), or (1, n, k) for one view
     """
-    return np.concatenate(list(codes.map_blocks(partial(image_values, classifier))), axis=1)
+    views, filled = classifier.features.views, 0
+    values = np.empty((1 + (views > 1), codes.shape[0] // views, len(classifier.classes)))
+    for part in codes.map_blocks(partial(image_values, classifier)):
+        values[:, filled : filled + part.shape[1]] = part
+        filled += part.shape[1]
+    return values
 
 
 def score_values(
@@ -65,7 +70,8 @@ def score_values(
     classifier : Classifier
         Its classes, calibration and views are used.
     values : ndarray of float64, shape (2, n, k)
-        Or of shape (1, n, k), where those of the plain view are not known. n is at least 1.
+        Or of shape (1, n, k), for one view or where those of the plain one are not known. n is at
+        least 1.
     targets : ndarray of int64, shape (n,), or of bool, shape (n, k)
         Class of each image, or which labels it has, in the order of the classifier's classes.
     split : JudgedSplit
@@ -87,9 +93,7 @@ def score_values(
 
     views, ece = classifier.features.views, None
     if classifier.calibration is not None:
-        probabilities = classifier.calibration.probabilities(values[0])
-        predicted = values[0] > 0 if classifier.multilabel else None
-        ece = expected_calibration_error(probabilities, targets, predicted=predicted)
+        ece = calibration_error(classifier.calibration, values[0], targets)
     plain = judge(values[1]).accuracy if views > 1 and len(values) > 1 else None
     return replace(
         judge(values[0]),

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import LabelsError
+from bottleneck.linear import Calibration, row_blocks
 
 
 def confusion_matrix(
@@ -194,9 +195,7 @@ def expected_calibration_error(
     >>> expected_calibration_error(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]))
     0.0
     """
-    found = calibration_bins(probabilities, true, predicted=predicted, bins=bins)
-    # |B|/n · |accuracy(B) − confidence(B)| is the absolute difference of the sums in B, over n.
-    return float(np.abs(found.correct - found.confidence).sum() / found.predictions.sum())
+    return calibration_bins(probabilities, true, predicted=predicted, bins=bins).error
 
 
 class CalibrationBins(NamedTuple):
@@ -213,6 +212,12 @@ class CalibrationBins(NamedTuple):
     predictions: NDArray[np.int64]
     confidence: NDArray[np.float64]
     correct: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error."""
+        # |B|/n · |accuracy(B) − confidence(B)| is the absolute difference of the sums in B, over n.
+        return float(np.abs(self.correct - self.confidence).sum() / self.predictions.sum())
 
 
 def calibration_bins(
@@ -244,6 +249,38 @@ def calibration_bins(
     confidences = np.bincount(bin_of, weights=confidence, minlength=bins).astype(np.float64)
     right = np.bincount(bin_of, weights=correct, minlength=bins).astype(np.float64)
     return CalibrationBins(predictions, confidences, right)
+
+
+def calibration_error(
+    calibration: Calibration, values: NDArray[np.float64], true: NDArray[Any]
+) -> float:
+    """Return the expected calibration error of decision values, as a classifier answers them.
+
+    Probabilities are made for some rows at a time.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    values : ndarray of float64, shape (n, k)
+        n is at least 1.
+    true : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        Class of each image, or which labels it has.
+
+    Examples
+    --------
+    >>> same = Calibration(np.ones(2), np.zeros(2), independent=False)
+    >>> calibration_error(same, np.array([[np.log(3), 0.0]] * 4), np.array([0, 0, 0, 1]))
+    0.0
+    """
+    bins = [
+        calibration_bins(
+            calibration.probabilities(values[rows]),
+            true[rows],
+            predicted=values[rows] > 0 if true.ndim == 2 else None,
+        )
+        for rows in row_blocks(values)
+    ]
+    return CalibrationBins(*np.sum(bins, axis=0)).error
 
 
 def mean_ratio(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> float:

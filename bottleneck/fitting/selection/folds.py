@@ -49,7 +49,7 @@ def make_folds(training: TrainingSet, folds: int) -> list[Fold]:
     [[2, 4], [1, 5], [0, 3]]
     """
     # Importing scikit-learn takes most of a second, which `import bottleneck.fitting` avoids.
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
     require_folds(folds)
     targets, groups = training.targets, training.groups
@@ -58,11 +58,68 @@ def make_folds(training: TrainingSet, folds: int) -> list[Fold]:
     if training.multilabel:
         splitter = KFold(**options) if groups is None else GroupKFold(**options)
         return list(splitter.split(targets, None, groups))
-    splitter = StratifiedKFold(**options) if groups is None else StratifiedGroupKFold(**options)
-    splits = list(splitter.split(targets, targets, groups))
-    if groups is not None:
-        _require_all_classes(training, splits)
+    if groups is None:
+        return list(StratifiedKFold(**options).split(targets, targets))
+    fold = stratified_groups(targets, groups, training.classes, folds)
+    splits = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
+    _require_all_classes(training, splits)
     return splits
+
+
+def stratified_groups(
+    targets: NDArray[np.int64], groups: NDArray[np.int64], classes: int, folds: int
+) -> NDArray[np.int64]:
+    """Assign groups to folds, so that each class has about its share in every fold.
+
+    Groups are assigned one after the other, the largest first, to the fold in which the sum of the
+    squared shares of all classes grows least. Groups of one image come last, by class: they fill up
+    what the others left uneven. scikit-learn's StratifiedGroupKFold looks at every class for every
+    group, which takes half an hour for a million images of 1000 classes.
+
+    Parameters
+    ----------
+    targets, groups : ndarray of int64, shape (n,)
+        Class and group of each image.
+    classes, folds : int
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Fold of each image.
+
+    Examples
+    --------
+    >>> stratified_groups(np.array([0, 0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 3]), 2, 2).tolist()
+    [0, 0, 1, 1, 1, 0]
+    """
+    _, group, size = np.unique(groups, return_inverse=True, return_counts=True)
+    pairs, images = np.unique(group * classes + targets, return_counts=True)
+    first = np.searchsorted(pairs, np.arange(len(size) + 1) * classes)  # a group's, in `pairs`
+    weight = 1.0 / np.maximum(np.bincount(targets, minlength=classes), 1) ** 2
+    order = np.random.default_rng(_SEED).permutation(len(size))
+    order = order[np.argsort(-size[order], kind="stable")]
+    fold = np.empty(len(size), dtype=np.int64)
+    counts = np.zeros((folds, classes), dtype=np.int64)
+    for one in order[size[order] > 1].tolist():
+        part = slice(first[one], first[one + 1])
+        own = pairs[part] % classes
+        growth = (counts[:, own] * (images[part] * weight[own])).sum(axis=1)
+        fold[one] = np.lexsort((counts.sum(axis=1), growth))[0]
+        counts[fold[one], own] += images[part]
+    alone = order[size[order] == 1]
+    class_of = pairs[first[alone]] % classes
+    for k in np.unique(class_of).tolist():
+        some = alone[class_of == k]
+        fold[some] = _fill_up(counts, k, len(some))
+        counts[:, k] += np.bincount(fold[some], minlength=folds)
+    return np.asarray(fold[group])
+
+
+def _fill_up(counts: NDArray[np.int64], k: int, images: int) -> NDArray[np.int64]:
+    """Return the fold of each new image of a class: always one that has fewest of the class."""
+    levels = counts[:, k, None] + np.arange(images)
+    totals = np.broadcast_to(counts.sum(axis=1)[:, None], levels.shape)
+    return np.asarray(np.lexsort((totals.ravel(), levels.ravel()))[:images] // images)
 
 
 def fewer_folds(made: int, asked: int) -> list[str]:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from bottleneck.cache.format.series import Series
@@ -17,6 +16,7 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import Features, require_layers, resolve_features
 from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix
+from bottleneck.fitting.selection.folds import stratified_groups
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear import classifiers
 from bottleneck.linear.calibration import fit_temperature
@@ -114,6 +114,13 @@ Y = clouds(N)[1]
 SPLIT = ["test" if i % 3 == 1 and i % 2 else "train" for i in range(N)]
 CELL = np.arange(N) // 6
 GROUP = [f"cell{number}" for number in CELL]
+
+
+def folds_of(train: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Training and validation places of three folds of some images, whose cells stay together."""
+    groups = np.unique(CELL[train], return_inverse=True)[1]
+    fold = stratified_groups(Y[train], groups, 3, 3)
+    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(3)]
 
 
 def of_views(d: int, seed: int) -> list[NDArray[np.float32]]:
@@ -227,12 +234,9 @@ def test_several_layers_and_views_are_what_scikit_learn_makes_of_them(
     train = np.flatnonzero(np.array(SPLIT) == "train")
     heldout = np.flatnonzero(np.array(SPLIT) == "test")
     assert done.train == len(train)
-    folds = list(
-        StratifiedGroupKFold(3, shuffle=True, random_state=0).split(train, Y[train], CELL[train])
-    )
     assert done.search is not None
     for candidate in done.search.candidates:
-        for score, (rows, validation) in zip(candidate.scores, folds, strict=True):
+        for score, (rows, validation) in zip(candidate.scores, folds_of(train), strict=True):
             values, _, _ = by_hand(
                 train[rows], train[validation], clf=clf, c=candidate.c, scaling=scaling
             )
@@ -256,8 +260,7 @@ def test_probabilities_are_calibrated_on_the_mean_of_the_views(cache: Path) -> N
     done = fit(cache, "svm", layers=["shallow", "deep"], search=SearchOptions(c=[0.1], cv=3))
     train = np.flatnonzero(np.array(SPLIT) == "train")
     values = np.zeros((len(train), 3))
-    splitter = StratifiedGroupKFold(3, shuffle=True, random_state=0)
-    for rows, validation in splitter.split(train, Y[train], CELL[train]):
+    for rows, validation in folds_of(train):
         values[validation], _, _ = by_hand(
             train[rows], train[validation], clf="svm", c=0.1, scaling="standardize"
         )

@@ -18,11 +18,13 @@ from sklearn.metrics import (
 
 from bottleneck.fitting.scoring.metrics import (
     METRICS,
+    calibration_error,
     expected_calibration_error,
     guessing_score,
     mean_average_precision,
     score_answers,
 )
+from bottleneck.linear.calibration import Calibration
 from tests.helpers.answers import PAIRS, columns
 
 
@@ -115,6 +117,21 @@ def test_the_right_edge_belongs_to_its_bin() -> None:
     probabilities = np.array([[0.5, 0.2, 0.3], [0.7, 0.2, 0.1]])
     found = expected_calibration_error(probabilities, np.array([0, 1]), bins=2)
     assert found == pytest.approx((0.5 + 0.7) / 2)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_the_calibration_error_in_blocks_is_that_of_all_probabilities(
+    monkeypatch: pytest.MonkeyPatch, multilabel: bool
+) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(103, 3))
+    true = random.random((103, 3)) < 0.4 if multilabel else random.integers(0, 3, 103)
+    calibration = Calibration(np.array([0.5, 1.0, 2.0]), np.zeros(3), independent=multilabel)
+    predicted = values > 0 if multilabel else None
+    probabilities = calibration.probabilities(values)
+    expected = expected_calibration_error(probabilities, true, predicted=predicted)
+    monkeypatch.setattr("bottleneck.linear.calibration._BLOCK", 30)
+    assert calibration_error(calibration, values, true) == pytest.approx(expected, abs=1e-12)
 
 
 def test_metrics_load_no_scikit_learn() -> None:

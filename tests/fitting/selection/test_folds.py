@@ -2,6 +2,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.selection.folds import (
@@ -19,6 +20,7 @@ from bottleneck.fitting.selection.folds import (
     group_codes,
     make_folds,
     require_foldable,
+    stratified_groups,
 )
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
@@ -135,6 +137,50 @@ def test_groups_are_balanced_by_class() -> None:
         assert np.bincount(targets[held_back]).tolist() == [6, 6]
 
 
+def test_single_images_fill_up_what_groups_leave_uneven() -> None:
+    targets = np.arange(300) % 3
+    groups = [f"slide{row % 7}" if row < 90 else "" for row in range(300)]
+    for _, held_back in make_folds(rows(targets, 3, groups), 5):
+        assert np.bincount(targets[held_back]).tolist() == [20, 20, 20]
+
+
+def test_groups_are_balanced_at_least_as_well_as_by_scikit_learn() -> None:
+    """As measured by what StratifiedGroupKFold minimises, over random groups."""
+    ours, theirs = [], []
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        targets = random.integers(0, 4, 120)
+        groups = random.integers(0, 30, 120)
+        splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+        expected = np.empty(120, dtype=np.int64)
+        for i, (_, held_back) in enumerate(splitter.split(targets, targets, groups)):
+            expected[held_back] = i
+        ours.append(unevenness(targets, stratified_groups(targets, groups, 4, 5)))
+        theirs.append(unevenness(targets, expected))
+    assert np.mean(ours) <= np.mean(theirs)
+
+
+def unevenness(targets: NDArray[np.int64], fold: NDArray[np.int64]) -> float:
+    counts = np.zeros((5, 4))
+    np.add.at(counts, (fold, targets), 1)
+    return float(np.std(counts / counts.sum(axis=0), axis=0).mean())
+
+
+def test_the_work_for_a_group_does_not_grow_with_the_classes() -> None:
+    """A table of groups and classes would have 400 million numbers here."""
+    targets = np.arange(40_000) % 10_000
+    groups = np.arange(40_000)
+    groups[1] = 0
+    tracemalloc.start()
+    try:
+        fold = stratified_groups(targets, groups, 10_000, 4)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
+    assert fold[0] == fold[1]
+    assert len(set((targets * 4 + fold).tolist())) >= 39_998  # an image of each class in each fold
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_folds_do_not_follow_the_order_of_the_rows(several: bool) -> None:
     targets = np.repeat([0, 1], 50)
@@ -206,9 +252,9 @@ def test_several_labels_in_a_single_group_are_refused() -> None:
 
 
 def test_groups_that_leave_a_fold_without_a_class_are_refused() -> None:
-    # Each group's rows come together, and class 0's two groups are the small ones.
-    targets = np.array([1, 2, 1, 2, 2, 0, 0])
-    groups = ["g3", "g0", "g2", "g2", "g3", "g0", "g2"]
+    # Whichever two groups share a fold, the third has not all classes.
+    targets = np.array([0, 2, 2, 0, 1, 1])
+    groups = ["a", "b", "c", "c", "a", "b"]
     with pytest.raises(LabelsError, match="groups of a class are all in one fold: give `cv=0` "):
         make_folds(rows(targets, 3, groups), 2)
 
