@@ -23,6 +23,7 @@ from bottleneck.fitting import (
 )
 from bottleneck.prediction import JudgedImages, judge_cache
 from bottleneck.reporting.findings import Basis, Findings, Request
+from bottleneck.reporting.thumbnails import Thumbnails
 from bottleneck.runtime import OnProgress
 
 
@@ -32,6 +33,7 @@ def collect(
     images: LabelledImages,
     *,
     request: Request,
+    thumbnails: Thumbnails,
     on_progress: OnProgress,
 ) -> Findings:
     """Judge a head, audit the cache, compare its layers, and draw a learning curve.
@@ -45,6 +47,8 @@ def collect(
     images : LabelledImages
         The cache's images, with its labels or others.
     request : Request
+    thumbnails : Thumbnails
+        Of the cache's images.
     on_progress : callable
         Called with the images that the audit compared with all others, and with all images.
 
@@ -59,7 +63,7 @@ def collect(
     codes = cache if isinstance(head, Head) else pooled(cache)
     compared = _compare_layers(head, codes, images, request.layers)
     curve = _draw_curve(head, codes, images, compared)
-    return Findings(request, cache, head, judged, basis, found, compared, curve)
+    return Findings(request, cache, head, judged, basis, found, compared, curve, thumbnails)
 
 
 def _judge(head: Classifier, cache: Cache, images: LabelledImages) -> tuple[Basis, JudgedImages]:

@@ -12,6 +12,7 @@ from bottleneck.auditing import AuditResult
 from bottleneck.cache import Cache
 from bottleneck.fitting import ClassificationScore, Classifier, LearningCurve, SweepResult
 from bottleneck.prediction import JudgedImages
+from bottleneck.reporting.thumbnails import Thumbnails
 
 Basis = Literal["heldout", "folds", "all"]
 """By what a head is judged: a held-out split, folds of its training images, or all images."""
@@ -58,6 +59,8 @@ class Findings:
         Or why layers could not be compared.
     curve : LearningCurve or str
         Or why there is none.
+    thumbnails : Thumbnails
+        Makes the pictures of the images, and counts them.
     """
 
     request: Request
@@ -68,6 +71,7 @@ class Findings:
     audit: AuditResult
     sweep: SweepResult | str
     curve: LearningCurve | str
+    thumbnails: Thumbnails
 
     @cached_property
     def score(self) -> ClassificationScore:

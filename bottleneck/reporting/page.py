@@ -24,15 +24,13 @@ from bottleneck.reporting.sections import (
     suspects,
     verdict,
 )
-from bottleneck.reporting.thumbnails import Thumbnails
-from bottleneck.runtime import format_count, format_size
 
 
 class Section(NamedTuple):
     """A part of the page, below a heading of its own."""
 
     title: str
-    render: Callable[[Findings, Thumbnails], Html]
+    render: Callable[[Findings], Html]
 
 
 SECTIONS: Mapping[str, Section] = {
@@ -54,17 +52,10 @@ SECTIONS: Mapping[str, Section] = {
 _LAST = "confusion"
 
 
-def make_page(findings: Findings, thumbnails: Thumbnails) -> str:
-    """Return the whole page.
-
-    Parameters
-    ----------
-    findings : Findings
-    thumbnails : Thumbnails
-        Makes its pictures, and counts them.
-    """
+def make_page(findings: Findings) -> str:
+    """Return the whole page."""
     order = sorted(SECTIONS, key=lambda name: name == _LAST)
-    made = {name: SECTIONS[name].render(findings, thumbnails) for name in order}
+    made = {name: SECTIONS[name].render(findings) for name in order}
     style, script = _part("page.css"), _part("page.js")
     return Template(_part("page.html")).substitute(
         title=element("title", f"{verdict.title(findings)}: {findings.score.accuracy:.1%}"),
@@ -77,28 +68,13 @@ def make_page(findings: Findings, thumbnails: Thumbnails) -> str:
             for name, section in SECTIONS.items()
         ),
         sections=join(_section(name, made[name]) for name in SECTIONS),
-        thumbnails=element("p", thumbnails_text(thumbnails)),
+        thumbnails=element("p", findings.thumbnails),
         made=element("p", f"Made by bottleneck {__version__}, {datetime.now(UTC):%Y-%m-%d}."),
         style=style,
         script=script,
         style_digest=_digest(style),
         script_digest=_digest(script),
     )
-
-
-def thumbnails_text(thumbnails: Thumbnails) -> str:
-    """Say which pictures are in a page, and why others are not, in one line."""
-    if not thumbnails.has_images:
-        return "no thumbnails: without its images (`images`) a report has their names alone"
-    shown = f"{thumbnails.shown} of {thumbnails.wanted} thumbnails shown"
-    parts = [
-        f"{shown}, {format_size(thumbnails.bytes)} of at most {format_size(thumbnails.max_bytes)}"
-    ]
-    if thumbnails.unreadable:
-        path, why = next(iter(thumbnails.unreadable.items()))
-        images = format_count(len(thumbnails.unreadable), "image was", "images were")
-        parts.append(f"{images} not found among those given, such as {path}: {why}")
-    return "; ".join(parts)
 
 
 def _section(name: str, body: Html) -> Html:

@@ -13,7 +13,7 @@ from bottleneck.fitting import Classifier, LabelSource, labelled_images
 from bottleneck.prediction import network_loader, open_head
 from bottleneck.reporting.collect import collect
 from bottleneck.reporting.findings import Request
-from bottleneck.reporting.page import make_page, thumbnails_text
+from bottleneck.reporting.page import make_page
 from bottleneck.reporting.report_result import ReportResult
 from bottleneck.reporting.sections.verdict import verdict
 from bottleneck.reporting.thumbnails import Thumbnails
@@ -126,6 +126,7 @@ def report(
         )
     source = None if images is None else open_images(images)
     ready = opened.with_network(network_loader(opened, model=model, weights=weights), device)
+    thumbnails = Thumbnails(store, source, max_bytes)
     findings = collect(
         ready,
         store,
@@ -138,16 +139,16 @@ def report(
             layers,
             max_bytes,
         ),
+        thumbnails=thumbnails,
         on_progress=on_progress,
     )
-    thumbnails = Thumbnails(store, source, max_bytes)
-    write_text_atomic(path, make_page(findings, thumbnails))
+    write_text_atomic(path, make_page(findings))
     return ReportResult(
         path=path,
         bytes=path.stat().st_size,
         score=findings.score,
         verdict=verdict(findings),
-        thumbnails=thumbnails_text(thumbnails),
+        thumbnails=str(thumbnails),
         shown=thumbnails.shown,
         wanted=thumbnails.wanted,
         unreadable=thumbnails.unreadable,

@@ -7,6 +7,7 @@ from bottleneck.cache import Cache
 from bottleneck.data import ImageSource, make_thumbnail
 from bottleneck.errors import ImageError
 from bottleneck.reporting.html import Html, element
+from bottleneck.runtime import format_count, format_size
 
 _SIDE = 128  # pixels of the longer side
 
@@ -41,10 +42,17 @@ class Thumbnails:
         self.wanted = self.shown = self.bytes = 0
         self.unreadable: dict[str, str] = {}
 
-    @property
-    def has_images(self) -> bool:
-        """Whether there is a source of images."""
-        return self._source is not None
+    def __str__(self) -> str:
+        """Say which pictures are in the page, and why others are not, in one line."""
+        if self._source is None:
+            return "no thumbnails: without its images (`images`) a report has their names alone"
+        size = f"{format_size(self.bytes)} of at most {format_size(self.max_bytes)}"
+        parts = [f"{self.shown} of {self.wanted} thumbnails shown, {size}"]
+        if self.unreadable:
+            path, why = next(iter(self.unreadable.items()))
+            images = format_count(len(self.unreadable), "image was", "images were")
+            parts.append(f"{images} not found among those given, such as {path}: {why}")
+        return "; ".join(parts)
 
     def picture(self, row: int, *caption: object, alt: str = "") -> Html:
         """Return a figure of an image: its picture, what is said of it, and its name.

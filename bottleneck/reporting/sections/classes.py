@@ -6,10 +6,9 @@ from numpy.typing import NDArray
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html
 from bottleneck.reporting.tables import table
-from bottleneck.reporting.thumbnails import Thumbnails
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return a table of the classes."""
     confusion = findings.score.confusion
     right, images, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)

@@ -6,7 +6,6 @@ from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.judged_pictures import judged_pictures
 from bottleneck.reporting.tables import table, table_of_cells
-from bottleneck.reporting.thumbnails import Thumbnails
 
 _MOST_CLASSES = 40  # a wider matrix is unreadable: its largest errors are listed instead
 _MOST_CELLS = 60  # of that list
@@ -15,7 +14,7 @@ _MOST_IMAGES = 12  # of a cell
 _SHADES = 6
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return the matrix, or the largest errors of many classes, and the images of each cell."""
     confusion = findings.score.confusion
     k = len(findings.head.classes)
@@ -34,7 +33,7 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         "True classes are rows, predicted ones columns; the stronger the colour of a mistake, the "
         "larger its share of the row. Choose a number to see its images, the most confident first.",
     )
-    opened = [_images(findings, thumbnails, *cell) for cell in cells]
+    opened = [_images(findings, *cell) for cell in cells]
     found = element("div", *opened, class_="cells")
     if len(cells) > _MOST_LISTED:
         found = element("details", element("summary", f"All {len(cells)} cells"), found)
@@ -82,13 +81,13 @@ def _link(findings: Findings, true: int, guess: int) -> Html:
     return element("a", count, href=f"#cell-{true}-{guess}", aria_label=label)
 
 
-def _images(findings: Findings, thumbnails: Thumbnails, true: int, guess: int) -> Html:
+def _images(findings: Findings, true: int, guess: int) -> Html:
     names = findings.head.classes
     of_cell = (findings.judged.targets == true) & (findings.predicted == guess)
     chosen = np.flatnonzero(of_cell)
     order = chosen[np.argsort(-findings.confidence[chosen], kind="stable")]
     what = f"{names[true]} taken for {names[guess]}" if true != guess else f"{names[true]}, right"
-    found = judged_pictures(findings, thumbnails, order[:_MOST_IMAGES].tolist())
+    found = judged_pictures(findings, order[:_MOST_IMAGES].tolist())
     said = f"The {_MOST_IMAGES} most confident of {len(order)} images."
     first = element("p", said, class_="note") if len(order) > _MOST_IMAGES else None
     # The target is inside, so that a link to it opens the details, by the browser itself.

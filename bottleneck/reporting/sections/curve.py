@@ -4,12 +4,11 @@ from bottleneck.reporting.charts import Point, curve_chart
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import chart_with_numbers, table
-from bottleneck.reporting.thumbnails import Thumbnails
 
 _Z95 = 1.96
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return a chart of accuracy by the number of training images, and its numbers."""
     curve = findings.curve
     if isinstance(curve, str):

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from bottleneck.auditing import AuditResult, ImageGroup
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
-from bottleneck.reporting.thumbnails import Thumbnails
 from bottleneck.runtime import format_count
 
 _MOST = 12
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return the sets of near duplicates and of equal bytes, a pair of each, and the leaks."""
     audit = findings.audit
     if not audit.near and not audit.duplicates:
@@ -23,7 +22,7 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
     ):
         parts.append(element("p", _counted(groups, what)))
         if groups:
-            pairs = [_pair(findings, thumbnails, group) for group in groups[:_MOST]]
+            pairs = [_pair(findings, group) for group in groups[:_MOST]]
             parts.append(element("ul", *pairs, class_="pairs", role="list"))
     return element("div", *parts)
 
@@ -48,13 +47,13 @@ def _counted(groups: Sequence[ImageGroup], what: str) -> str:
     return f"{images} images in {sets} {what}.{shown}"
 
 
-def _pair(findings: Findings, thumbnails: Thumbnails, group: ImageGroup) -> Html:
+def _pair(findings: Findings, group: ImageGroup) -> Html:
     known = dict(zip(group.paths, zip(group.splits, group.labels, strict=True), strict=True))
     figures = []
     for path, other in zip(group.pair, reversed(group.pair), strict=True):
         said = ", ".join(text for text in known[path] if text)
         figures.append(
-            thumbnails.picture(
+            findings.thumbnails.picture(
                 findings.rows[path], element("span", said), alt=f"shows the same as {other}"
             )
         )

@@ -5,10 +5,9 @@ from bottleneck.reporting.charts import Estimate, estimates_chart
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import chart_with_numbers, table
-from bottleneck.reporting.thumbnails import Thumbnails
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return a chart of the layers, in the order of their depth, and its numbers."""
     sweep = findings.sweep
     if isinstance(sweep, str):

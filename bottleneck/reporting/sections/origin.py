@@ -9,13 +9,12 @@ from bottleneck.fitting import Head
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import definitions
-from bottleneck.reporting.thumbnails import Thumbnails
 from bottleneck.spec import Spec
 
 _WIDTH = 88  # characters of a line of Python
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return the spec with its digests, and Python that makes cache, head and page again."""
     cache, head = findings.cache, findings.head
     spec = cache.spec

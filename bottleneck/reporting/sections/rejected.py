@@ -4,12 +4,11 @@ from bottleneck.cache import without_removed
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import table
-from bottleneck.reporting.thumbnails import Thumbnails
 
 _MOST = 200
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return the files that gave no codes in some layer, and why."""
     without_codes, paths = findings.cache.rejected(), findings.cache.images.path
     rejected = without_removed(without_codes)

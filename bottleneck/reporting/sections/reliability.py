@@ -5,16 +5,13 @@ from bottleneck.reporting.charts import Point, reliability_chart
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import chart_with_numbers, table
-from bottleneck.reporting.thumbnails import Thumbnails
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return the reliability diagram (A. Niculescu-Mizil and R. Caruana, 2005) and its numbers."""
     if findings.head.calibration is None:
         return element("p", "This head has no probabilities: it was trained without folds.")
-    judged = findings.judged
-    predicted = judged.values[0] > 0 if findings.head.multilabel else None
-    bins = calibration_bins(findings.scores, judged.targets, predicted=predicted)
+    bins = calibration_bins(findings.scores, findings.judged.targets)
     edges = [i / len(bins.predictions) for i in range(len(bins.predictions) + 1)]
     points, shares, rows = [], [], []
     for i, (count, confidence, right) in enumerate(zip(*map(list, bins), strict=True)):

@@ -2,12 +2,12 @@
 
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
-from bottleneck.reporting.thumbnails import Thumbnails, pictures
+from bottleneck.reporting.thumbnails import pictures
 
 _MOST = 24
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return the images whose labels confident learning doubts."""
     check = findings.audit.labels
     if check.reason:
@@ -22,7 +22,7 @@ def render(findings: Findings, thumbnails: Thumbnails) -> Html:
         "for review; some are right."
     )
     figures = (
-        thumbnails.picture(
+        findings.thumbnails.picture(
             findings.rows[one.path],
             element("span", one.label, ", rather ", element("b", one.suggested)),
             alt=f"labelled {one.label}, rather {one.suggested}",

@@ -6,7 +6,6 @@ from bottleneck.fitting import Head
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import definitions
-from bottleneck.reporting.thumbnails import Thumbnails
 from bottleneck.runtime import format_count
 
 _REMARKS = {
@@ -53,7 +52,7 @@ def _beside(share: float, interval: tuple[float, float] | None) -> str:
     return ", which these images do not tell apart"
 
 
-def render(findings: Findings, thumbnails: Thumbnails) -> Html:
+def render(findings: Findings) -> Html:
     """Return the verdict, what it does not cover, and a few facts."""
     score = findings.score
     number = element("span", f"{score.accuracy:.1%}", class_="large", aria_hidden="true")
