@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-_Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 def accuracy_interval(
@@ -115,8 +115,8 @@ def wilson_interval(share: float, n: float) -> tuple[float, float]:
     >>> [round(bound, 3) for bound in wilson_interval(0.9, 10)]
     [0.596, 0.982]
     """
-    z2 = _Z95**2
+    z2 = Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     # At shares 0 and 1 a bound is 0 or 1 exactly; rounding would leave it slightly off.
     return (centre - half if share > 0 else 0.0), (centre + half if share < 1 else 1.0)

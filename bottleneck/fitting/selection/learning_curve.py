@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.fitting.scoring.intervals import Z95
 from bottleneck.fitting.scoring.metrics import answers_of, format_metric
 from bottleneck.fitting.scoring.resampling import bootstrap_interval, resampled_scores
 from bottleneck.fitting.selection.fold_search import FoldSearch
@@ -37,6 +38,12 @@ class CurvePoint:
     images: int
     score: float
     standard_error: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the score."""
+        half = Z95 * self.standard_error
+        return max(0.0, self.score - half), min(1.0, self.score + half)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

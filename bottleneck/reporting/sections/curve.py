@@ -5,23 +5,13 @@ from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import chart_with_numbers, table
 
-_Z95 = 1.96
-
 
 def render(findings: Findings) -> Html:
     """Return a chart of accuracy by the number of training images, and its numbers."""
     curve = findings.curve
     if isinstance(curve, str):
         return element("p", f"Not drawn: {curve}.")
-    points = [
-        Point(
-            one.images,
-            one.score,
-            max(0.0, one.score - _Z95 * one.standard_error),
-            min(1.0, one.score + _Z95 * one.standard_error),
-        )
-        for one in curve.points
-    ]
+    points = [Point(one.images, one.score, *one.interval) for one in curve.points]
     ahead, predicted = curve.predicted, None
     said = "Heads of the same C, trained on parts of the training images, in cross-validation."
     if ahead is not None:

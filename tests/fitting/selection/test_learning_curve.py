@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bottleneck.fitting import CrossValidation, LearningCurve, SearchOptions, learning_curve
-from bottleneck.fitting.selection.learning_curve import draw_part
+from bottleneck.fitting.selection.learning_curve import CurvePoint, draw_part
 from bottleneck.linear import ArrayMatrix, ClassifierOptions, TrainingSet
 
 SVM = ClassifierOptions("svm")
@@ -104,3 +104,7 @@ def test_few_images_determine_no_law() -> None:
     assert [point.images for point in curve.points] == [2]
     assert curve.predicted is None
     assert len(str(curve).splitlines()) == 1
+
+
+def test_the_interval_of_a_point_ends_at_1() -> None:
+    assert CurvePoint(100, 0.99, 0.01).interval == pytest.approx((0.9704, 1.0))
