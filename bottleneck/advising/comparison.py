@@ -1,7 +1,7 @@
 """Compare strategies by their out-of-fold predictions of the same images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -46,11 +46,7 @@ class Gain:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "value": self.value,
-            "standard_error": self.standard_error,
-            "interval": list(self.interval),
-        }
+        return asdict(self)
 
     def __str__(self) -> str:
         low, high = (100 * bound for bound in self.interval)

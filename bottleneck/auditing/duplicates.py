@@ -1,7 +1,7 @@
 """Groups of images that show the same: by their bytes, or nearly by their codes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -64,14 +64,7 @@ class ImageGroup:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "paths": list(self.paths),
-            "splits": list(self.splits),
-            "labels": list(self.labels),
-            "groups": list(self.groups),
-            "pair": list(self.pair),
-            "distance": self.distance,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Find images with the same bytes, and where they cross splits or labels."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -44,14 +44,7 @@ class Duplicates:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts and examples as plain values."""
-        return {
-            "images": self.images,
-            "pictures": self.pictures,
-            "across_splits": self.across_splits,
-            "across_labels": self.across_labels,
-            "split_examples": list(map(list, self.split_examples)),
-            "label_examples": list(map(list, self.label_examples)),
-        }
+        return asdict(self)
 
     def __str__(self) -> str:
         if not self.images:

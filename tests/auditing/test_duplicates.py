@@ -41,7 +41,7 @@ def test_groups_across_splits_come_first_with_the_nearest_pair_that_shows_it() -
     assert (groups[0].across_splits, groups[0].across_labels) == (True, False)
     assert groups[0].across_groups
     assert not groups[1].across_splits | groups[1].across_groups
-    assert groups[1].to_dict()["labels"] == ["dog", "dog"]
+    assert groups[1].to_dict()["labels"] == ("dog", "dog")
 
 
 def test_two_labels_are_across_labels_and_no_label_is_none() -> None:

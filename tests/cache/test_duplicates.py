@@ -57,9 +57,9 @@ def test_a_task_alone_does_not_know_all_images(photos: Path, extract_tiny: Extra
     last = extract_tiny(photos, task=(1, 2))
     assert last.duplicates is not None
     assert last.duplicates.images == 2
-    assert last.to_dict()["duplicates"]["split_examples"] == [
-        ["train/ants/ants000.jpg", "val/ants/copy.jpg"]
-    ]
+    assert last.to_dict()["duplicates"]["split_examples"] == (
+        ("train/ants/ants000.jpg", "val/ants/copy.jpg"),
+    )
     assert extract_tiny(photos).duplicates is None  # nothing was encoded
 
 

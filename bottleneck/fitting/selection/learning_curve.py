@@ -80,14 +80,7 @@ class PredictedPoint:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "images": self.images,
-            "score": self.score,
-            "interval": list(self.interval),
-            "gain": self.gain,
-            "gain_interval": list(self.gain_interval),
-            "law": list(self.law),
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True)
