@@ -99,16 +99,23 @@ executor_options = option_group(
 )
 
 
-def executor_from_options(
-    backend: str | None, *, jobs: int | None, scheduler: str | None, gpus: Sequence[str] = ()
+def take_executor(
+    options: dict[str, Any], gpus: Sequence[str] = ()
 ) -> AbstractContextManager[Executor | None]:
-    """Open the executor that `executor_options` name; None means to compute in this process.
+    """Take `executor_options`, or `cluster_options`, out of a command's options.
+
+    Returns
+    -------
+    context manager
+        It opens the executor; None means to compute in this process.
 
     Raises
     ------
     InvalidOptionError
         An option was given that needs a backend.
     """
+    names = ("backend", "jobs", "scheduler")
+    backend, jobs, scheduler = (options.pop(name, None) for name in names)
     if backend is None:
         if jobs is not None:
             raise InvalidOptionError("jobs", jobs, "given with `backend=loky`")

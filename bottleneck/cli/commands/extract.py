@@ -9,7 +9,6 @@ import click
 from bottleneck.cli.interrupts import note_kept_shards
 from bottleneck.cli.options import (
     device_options,
-    executor_from_options,
     executor_options,
     force_option,
     json_option,
@@ -17,6 +16,7 @@ from bottleneck.cli.options import (
     preprocess_options,
     shard_options,
     take,
+    take_executor,
     take_preprocess,
     take_views,
     view_options,
@@ -61,9 +61,6 @@ def extract(
     images: Path,
     out: Path,
     device: str,
-    backend: str | None,
-    jobs: int | None,
-    scheduler: str | None,
     strict: bool,
     as_json: bool,
     **options: Any,
@@ -113,10 +110,10 @@ def extract(
 
     if origin := options["task"].origin:
         print_notes([origin])
-    cards = visible_gpus(device) if backend == "loky" else []
+    cards = visible_gpus(device) if options["backend"] == "loky" else []
     with (
         note_kept_shards(out),
-        executor_from_options(backend, jobs=jobs, scheduler=scheduler, gpus=cards) as executor,
+        take_executor(options, cards) as executor,
         extraction_progress() as on_progress,
     ):
         result = run(

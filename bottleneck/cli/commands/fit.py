@@ -9,9 +9,9 @@ import click
 from bottleneck.cli.fitting_options import feature_options, take_search_options, training_options
 from bottleneck.cli.options import (
     cluster_options,
-    executor_from_options,
     json_option,
     overwrite_option,
+    take_executor,
 )
 from bottleneck.cli.output import print_either, read_labels, require_writable_outputs
 from bottleneck.cli.types import PATH
@@ -53,8 +53,6 @@ def fit(
     labels: Path | None,
     views: int | Literal["all"] | None,
     memory: int | None,
-    backend: str | None,
-    scheduler: str | None,
     **training: Any,
 ) -> None:
     """Train a linear classifier on cached codes.
@@ -82,6 +80,7 @@ def fit(
     from bottleneck.runtime import write_text_atomic
 
     search = take_search_options(training)
+    opened = take_executor(training)
     options = ClassifierOptions(clf, **training)
     store = open_cache(cache)
     features = resolve_features(store, layers, views or "all")
@@ -90,7 +89,7 @@ def fit(
         require_picture(plot)
     require_writable_outputs({"out": out, "save_cv": save_cv, "plot": plot}, overwrite=overwrite)
     images = read_labels(store, labels)
-    with executor_from_options(backend, jobs=None, scheduler=scheduler) as executor:
+    with opened as executor:
         result = run(
             store,
             options,

@@ -9,10 +9,10 @@ from click.core import ParameterSource
 from bottleneck.cli.command_line import command_line
 from bottleneck.cli.fitting_options import feature_options, take_search_options, training_options
 from bottleneck.cli.options import (
-    executor_from_options,
     executor_options,
     json_option,
     overwrite_option,
+    take_executor,
 )
 from bottleneck.cli.output import print_either, read_labels, require_writable_outputs
 from bottleneck.cli.types import PATH
@@ -85,16 +85,12 @@ def sweep(
     from bottleneck.runtime import write_text_atomic
 
     search = take_search_options(options)
-    backend = {name: options.pop(name) for name in ("backend", "jobs", "scheduler")}
     require_writable_outputs({"plot": plot, "out": out}, overwrite=overwrite)
     if plot is not None:
         require_picture(plot)
     store = open_cache(cache)
     images = read_labels(store, labels)
-    with (
-        executor_from_options(**backend) as executor,
-        progress_of("classifiers") as on_progress,
-    ):
+    with take_executor(options) as executor, progress_of("classifiers") as on_progress:
         result = run(
             store,
             [ClassifierOptions(clf, **options) for clf in clfs],
