@@ -4,8 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bottleneck.cli.options import class_weight_option, labels_option, option_group, take
-from bottleneck.cli.types import GridOfC, Size, Views
+from bottleneck.cli.options import (
+    class_weight_option,
+    labels_option,
+    memory_option,
+    option_group,
+    take,
+)
+from bottleneck.cli.types import GridOfC, Views
 
 if TYPE_CHECKING:
     from bottleneck.fitting import SearchOptions
@@ -73,11 +79,7 @@ training_options = option_group(
     search_options,
     class_weight_option,
     labels_option,
-    click.option(
-        "--memory",
-        type=Size(),
-        help="Memory for training, such as 8G.  [half of the free memory]",
-    ),
+    memory_option("Memory for training, such as 8G.  [half of the free memory]"),
     click.option("--device", help="Train with PyTorch on cpu, cuda or cuda:N.  [NumPy]"),
 )
 

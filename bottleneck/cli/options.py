@@ -10,10 +10,10 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
-from bottleneck.cli.types import PATH, Names, Numbers, Range
+from bottleneck.cli.types import PATH, Names, Numbers, Range, Size
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime import BACKENDS, RUNTIMES, Executor
-from bottleneck.spec import DECODERS
+from bottleneck.runtime import BACKENDS, PRECISIONS, RUNTIMES, Executor
+from bottleneck.spec import DECODERS, FITS, INTERPOLATIONS
 
 if TYPE_CHECKING:
     from bottleneck.extraction import ViewOptions
@@ -58,10 +58,21 @@ class_weight_option = click.option(
     help="Weight examples so that classes count the same.",
 )
 
+
+def memory_option(text: str) -> Decorator:
+    """Return ``--memory``, a number of bytes; with its help."""
+    return click.option("--memory", type=Size(), help=text)
+
+
+def device_option(what: str = "Device") -> Decorator:
+    """Return ``--device``, which is chosen unless given; its help says what it is."""
+    return click.option(
+        "--device", default="auto", show_default=True, help=f"{what}: auto, cpu, cuda or cuda:N."
+    )
+
+
 device_options = option_group(
-    click.option(
-        "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda or cuda:N."
-    ),
+    device_option(),
     click.option(
         "--runtime",
         type=click.Choice(RUNTIMES),
@@ -207,7 +218,7 @@ network_options = option_group(
     ),
     click.option(
         "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        type=click.Choice(["auto", *PRECISIONS]),
         default="auto",
         show_default=True,
         help="Data type of weights and activations; auto: the fastest that the network has.",
@@ -232,12 +243,12 @@ preprocess_options = option_group(
     ),
     click.option(
         "--interpolation",
-        type=click.Choice(["nearest", "bilinear", "bicubic"]),
+        type=click.Choice(INTERPOLATIONS),
         help="Interpolation for resizing.",
     ),
     click.option(
         "--fit",
-        type=click.Choice(["crop", "squash", "pad"]),
+        type=click.Choice(FITS),
         help="Cut out the centre, resize without keeping proportions, or pad with the mean "
         "colour.  [crop]",
     ),

@@ -5,11 +5,13 @@ import click
 from bottleneck.cli.options import (
     augment_option,
     class_weight_option,
+    device_option,
     labels_option,
+    memory_option,
     option_group,
     require_typed_code,
 )
-from bottleneck.cli.types import Size, Views
+from bottleneck.cli.types import Views
 
 _source_options = option_group(
     click.option(
@@ -88,16 +90,9 @@ _machine_options = option_group(
         show_default=True,
         help="Of products and convolutions while training, where the device has it.",
     ),
-    click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        help="Device: auto, cpu, cuda or cuda:N.",
-    ),
-    click.option(
-        "--memory",
-        type=Size(),
-        help="Memory for maps, such as 8G; others are read as needed.  [half of what is free]",
+    device_option(),
+    memory_option(
+        "Memory for maps, such as 8G; others are read as needed.  [half of what is free]"
     ),
 )
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from bottleneck.cli.command_line import command_line
-from bottleneck.cli.options import json_option, labels_option
+from bottleneck.cli.options import json_option, labels_option, memory_option
 from bottleneck.cli.output import print_either, read_labels
 from bottleneck.cli.progress import progress_of
-from bottleneck.cli.types import PATH, Size
+from bottleneck.cli.types import PATH
 
 
 @click.command()
@@ -26,9 +26,7 @@ from bottleneck.cli.types import PATH, Size
     type=PATH,
     help="Tuned tail of the same images, whose record is read; may be given several times.",
 )
-@click.option(
-    "--memory", type=Size(), help="Memory for training, such as 8G.  [half of the free memory]"
-)
+@memory_option("Memory for training, such as 8G.  [half of the free memory]")
 @json_option
 @click.pass_context
 def advise(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from bottleneck.cli.options import json_option, labels_option, overwrite_option
+from bottleneck.cli.options import json_option, labels_option, memory_option, overwrite_option
 from bottleneck.cli.output import print_result, read_labels
 from bottleneck.cli.progress import progress_of
-from bottleneck.cli.types import PATH, Size
+from bottleneck.cli.types import PATH
 
 
 @click.command()
@@ -20,9 +20,7 @@ from bottleneck.cli.types import PATH, Size
     "beside codes]",
 )
 @labels_option
-@click.option(
-    "--memory", type=Size(), help="Memory that may be used, such as 8G.  [half of the free memory]"
-)
+@memory_option("Memory that may be used, such as 8G.  [half of the free memory]")
 @click.option("-o", "--out", type=PATH, help="Write every image that was found to this CSV.")
 @overwrite_option
 @json_option

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from bottleneck.cli.options import (
+    device_option,
     json_option,
     labels_option,
     overwrite_option,
@@ -43,12 +44,7 @@ from bottleneck.cli.types import PATH, Size
     help="Most bytes of all thumbnails.",
 )
 @relocated_model_options
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    help="Device on which a tuned tail computes: auto, cpu, cuda or cuda:N.",
-)
+@device_option("Device on which a tuned tail computes")
 @overwrite_option
 @json_option
 def report(
