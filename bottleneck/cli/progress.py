@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from bottleneck.cli.output import print_notes
-from bottleneck.runtime import StageTimer, format_duration, slowest_stage
+from bottleneck.extraction import slowest_stage
+from bottleneck.runtime import StageTimer, format_duration
 
 if TYPE_CHECKING:
     from bottleneck.extraction import Progress as ExtractionProgress

@@ -16,6 +16,7 @@ from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
 from bottleneck.extraction.planning.disk_space import LayerEstimate
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
+from bottleneck.extraction.planning.limiting_stage import slowest_stage
 from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.layer_names import layer_names, pool_names
 from bottleneck.extraction.setup.notes import setup_notes
@@ -28,7 +29,6 @@ from bottleneck.runtime import (
     import_seconds,
     require_options,
     require_positive,
-    slowest_stage,
 )
 
 _SECONDS = 10.0  # of measuring: enough for all threads to be busy nearly all of the time

@@ -6,8 +6,8 @@ from typing import Any
 
 from bottleneck.cache import Cache, CacheStatus, Duplicates, ImageChanges, Problem
 from bottleneck.data import SourceSummary
-from bottleneck.extraction.planning.advice import stage_advice
 from bottleneck.extraction.planning.disk_space import DiskEstimate
+from bottleneck.extraction.planning.limiting_stage import slowest_stage, stage_advice
 from bottleneck.extraction.planning.missing_shards import OtherTasks
 from bottleneck.runtime import (
     ArrayTask,
@@ -16,7 +16,6 @@ from bottleneck.runtime import (
     array_expression,
     escape_unprintable,
     pending_by_task,
-    slowest_stage,
 )
 
 _STAGES = ("read", "decode", "forward", "write")

@@ -58,7 +58,6 @@ from .schedulers.slurm import job_script as job_script
 from .schedulers.slurm import sbatch as sbatch
 from .timing import RunStats as RunStats
 from .timing import StageTimer as StageTimer
-from .timing import slowest_stage as slowest_stage
 from .trusted_code import require_trusted_code as require_trusted_code
 from .trusted_code import trust_code as trust_code
 from .validation import require_left_out as require_left_out

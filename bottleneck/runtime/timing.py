@@ -81,36 +81,3 @@ class RunStats:
         """Add what a part of the run has measured, for example on a worker."""
         self.timer.add(seconds)
         self.max_batch_size = max_batch_size or self.max_batch_size
-
-
-def slowest_stage(timer: StageTimer) -> str:
-    """Return the stage of an extraction that limits its speed.
-
-    Parameters
-    ----------
-    timer : StageTimer
-        With the stages ``read`` and ``decode``; ``forward`` and ``wait``, which the network's
-        threads spend on getting images; and ``blocked``, which they spend on waiting for the
-        writer.
-
-    Returns
-    -------
-    str
-        ``"read"``, ``"decode"``, ``"forward"`` or ``"write"``.
-
-    Examples
-    --------
-    >>> timer = StageTimer()
-    >>> timer.add({"wait": 3.0, "forward": 1.0, "read": 0.1, "decode": 2.0})
-    >>> slowest_stage(timer)
-    'decode'
-    """
-    fractions = timer.fractions("wait", "forward", "blocked")
-    # If the writer keeps up, nothing ever waits for it: a fifth is much. A network on the CPU
-    # always waits a little for images, which the same cores decode: half is much.
-    if fractions["blocked"] > 0.2:
-        return "write"
-    if fractions["wait"] > 0.5:
-        decoding = timer.fractions("read", "decode")
-        return "read" if decoding["read"] > decoding["decode"] else "decode"
-    return "forward"

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from bottleneck.runtime.timing import StageTimer, slowest_stage
+from bottleneck.runtime.timing import StageTimer
 
 
 def test_a_stage_adds_up_over_threads() -> None:
@@ -38,25 +38,3 @@ def test_shares_are_of_the_stages_that_are_asked_for() -> None:
     }
     assert StageTimer().fractions("read") == {"read": 0.0}
     assert dict(StageTimer().seconds) == {}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "stage"),
-    [
-        ({}, "forward"),
-        ({"wait": 0.0, "forward": 9.0, "decode": 50.0}, "forward"),  # threads keep ahead of it
-        ({"wait": 4.9, "forward": 5.1, "decode": 50.0}, "forward"),
-        ({"wait": 5.1, "forward": 4.9, "decode": 3.0, "read": 2.0}, "decode"),
-        ({"wait": 5.1, "forward": 4.9, "decode": 2.0, "read": 3.0}, "read"),
-        ({"wait": 5.1, "forward": 4.9, "decode": 2.0, "read": 2.0}, "decode"),
-        ({"forward": 8.1, "blocked": 1.9, "write": 99.0}, "forward"),
-        ({"forward": 7.9, "blocked": 2.1}, "write"),
-        ({"wait": 6.0, "forward": 1.0, "blocked": 3.0, "read": 9.0}, "write"),
-    ],
-)
-def test_the_limit_is_the_stage_that_the_others_wait_for(
-    seconds: dict[str, float], stage: str
-) -> None:
-    clock = StageTimer()
-    clock.seconds.update(seconds)
-    assert slowest_stage(clock) == stage

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bottleneck.data import SourceSummary
-from bottleneck.extraction.planning.advice import stage_advice
 from bottleneck.extraction.planning.disk_space import LayerEstimate, shard_bytes
+from bottleneck.extraction.planning.limiting_stage import stage_advice
 from bottleneck.runtime import (
     PreformattedText,
     format_duration,

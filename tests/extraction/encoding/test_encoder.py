@@ -17,9 +17,9 @@ from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction import ComputeOptions
 from bottleneck.extraction.encoding import decoding as module
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.planning.limiting_stage import slowest_stage
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.runtime.process.resources import available_cpus
-from bottleneck.runtime.timing import slowest_stage
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 from tests.helpers.photographs import as_torchvision, photograph, write_photographs
 
