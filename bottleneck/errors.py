@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Self
 
+_MOST_CHARACTERS = 300  # of a library's message, or of a value
+_MOST_NAMES = 12  # that are listed
+
 
 class BottleneckError(Exception):
     """Base class of every error that a user can correct.
@@ -300,15 +303,15 @@ def _shown(value: object) -> str:
     return _cut(re.sub(r"\s*\n\s*", " ", repr(value)))
 
 
-def _cut(text: str, most: int = 300) -> str:
+def _cut(text: str) -> str:
     """Return the beginning of a text: messages of some libraries go on for pages."""
-    return text if len(text) <= most else f"{text[:most]}…"
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
 
 
 def _either(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _listing(names: list[str], most: int = 12) -> str:
-    more = f", … ({len(names)} in all)" if len(names) > most else ""
-    return (", ".join(names[:most]) + more) or "none"
+def _listing(names: list[str]) -> str:
+    more = f", … ({len(names)} in all)" if len(names) > _MOST_NAMES else ""
+    return (", ".join(names[:_MOST_NAMES]) + more) or "none"

@@ -101,14 +101,15 @@ def export(
     images
     """
     path = Path(out)
-    if path.suffix.lower() not in FORMATS:
-        allowed = ", ".join(f"{suffix} ({name})" for suffix, name in FORMATS.items())
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        allowed = ", ".join(f"{end} ({name})" for end, name in FORMATS.items())
         raise InvalidOptionError("out", str(path), f"a name that ends in one of {allowed}")
     require_one_of("input_type", input_type, INPUTS)
     trained = open_head(head)
     chosen = trained.with_views(views)
     require_writable_output(path, overwrite=overwrite)
-    if path.suffix.lower() == ".skops":
+    if suffix == ".skops":
         of_networks = {"views": views if views > 1 else None, "check": check}
         of_networks["input_type"] = None if input_type == UINT8 else input_type
         return _export_head(trained, path, of_networks | {"model": model, "weights": weights})
@@ -148,21 +149,25 @@ def _export_network(
 
     module = ExportedModule(classifier, network, ExportMetadata.of(classifier, input_type))
     images = source or GeneratedImages(classifier.spec.transform)
-    is_onnx = path.suffix.lower() == ".onnx"
+    suffix = path.suffix.lower()
+    write, load, runtime = (
+        (write_onnx, OnnxModel.load, "onnxruntime")
+        if suffix == ".onnx"
+        else (write_torchscript, TorchScriptModel.load, "PyTorch")
+    )
     with atomic_write(path) as temporary:
-        metadata = (write_onnx if is_onnx else write_torchscript)(module, temporary)
+        metadata = write(module, temporary)
         # From the file, as others will read it.
-        written: ExportedNetwork = (OnnxModel if is_onnx else TorchScriptModel).load(temporary)
+        written: ExportedNetwork = load(temporary)
         expected = predict_in("float32", classifier, network, images)
         found = list(classify_by_export(written, images, compute=CHECKED))
-        runtime = "onnxruntime" if is_onnx else "PyTorch"
         agreement = require_agreement(classifier, expected, found, runtime=runtime)
         size = temporary.stat().st_size
         notes = _rounding(classifier, network, images, expected)
     remove_stale_temp_files_of(path)  # of a run that was killed while it wrote
     return ExportResult(
         path=path,
-        format=FORMATS[path.suffix.lower()],
+        format=FORMATS[suffix],
         size=size,
         difference=agreement.difference,
         checked=f"{agreement.images} {'generated ' * (source is None)}images",

@@ -81,7 +81,7 @@ def write_skops(head: Head, path: Path) -> float:
     ExportError
         skops is not installed, the head has no such form, or a score or a label differs.
     """
-    skops = _import_skops(path)
+    skops = _import_skops()
     path.write_bytes(skops.dumps(head_pipeline(head)))
     pipeline = skops.load(path, trusted=[])  # the file alone counts
     codes = _codes_like(head)
@@ -202,7 +202,7 @@ def _fitted(
     return model
 
 
-def _import_skops(path: Path) -> Any:
+def _import_skops() -> Any:
     try:
         import skops.io
     except ImportError as error:

@@ -10,6 +10,7 @@ from bottleneck.runtime import format_count
 
 _QUIET = frozenset(("thumbs.db", "desktop.ini"))  # an operating system leaves them, not a user
 _MOST_SUFFIX = 8  # characters
+_MOST_KINDS = 6  # that are named, those of the most files first
 
 # Files that are found beside images and are none. Every other kind may be an image.
 _TEXTS = (".txt", ".md", ".rst", ".rtf", ".pdf", ".tex", ".bib", ".doc", ".docx", ".log")
@@ -74,20 +75,15 @@ class SourceNotes:
         """Whether something that may be an image was passed over."""
         return bool(self.unread_images or any(self.without_images.values()))
 
-    def passed_over_text(self, most: int = 6) -> str:
-        """Return how many files were passed over, by suffix; empty if there are none.
-
-        Parameters
-        ----------
-        most : int
-            Suffixes to name; those of the most files come first.
-        """
+    def passed_over_text(self) -> str:
+        """Return how many files were passed over, by suffix; empty if there are none."""
         total = sum(self.passed_over.values())
         if not total:
             return ""
         kinds = sorted(self.passed_over.items(), key=lambda kind: (-kind[1], kind[0]))
-        named = [f"{count} {suffix or 'without a usual suffix'}" for suffix, count in kinds[:most]]
-        rest = sum(count for _, count in kinds[most:])
+        first, others = kinds[:_MOST_KINDS], kinds[_MOST_KINDS:]
+        named = [f"{count} {suffix or 'without a usual suffix'}" for suffix, count in first]
+        rest = sum(count for _, count in others)
         files = format_count(total, "file of a kind that is", "files of kinds that are")
         return f"{files} not read: {', '.join([*named, *([f'{rest} others'] if rest else [])])}"
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from bottleneck.cache import Cache
 from bottleneck.errors import CacheError
-from bottleneck.extraction.planning.missing_shards import MissingShards, views_of
+from bottleneck.extraction.planning.missing_shards import MissingShards, layers_of, views_of
 from bottleneck.runtime import available_memory, format_size
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def require_shard_memory(cache: Cache, layers: "Sequence[Layer]", missing: Missi
         held = (_ONE if len(shards) == 1 else _SEVERAL) * sum(values) + _WRITTEN * max(values)
         needed = held * rows * _FLOAT32
         if needed > free:
-            names = ", ".join(dict.fromkeys(each.layer for each in series))
+            names = ", ".join(layers_of(series))
             views = len(views_of(series))
             of_views = f" in {views} views" if views > 1 else ""
             raise CacheError(
