@@ -23,11 +23,14 @@ from bottleneck.data import CategoricalColumn, ImageTable, SourceSummary
 from bottleneck.errors import CacheError, LabelsError
 from bottleneck.fitting import (
     ClassifierOptions,
+    CodeDataset,
     CrossValidation,
     Features,
     FitResult,
+    Head,
     JudgedSplit,
     LabelSource,
+    Score,
     SearchOptions,
     count_shared_groups,
     fit_dataset,
@@ -184,14 +187,14 @@ def _check_labels(
     for remark, table in tries.items():
         try:
             grouped = grouped_by(table, component)
-            found = _doubt_labels(cache, features, grouped, leaks=leaks, memory=memory)
+            found = _check_in_groups(cache, features, grouped, leaks=leaks, memory=memory)
             return replace(found, remark="; ".join(filter(None, [remark, found.remark])))
         except LabelsError as error:
             reason = reason or str(error)
     return LabelCheck(0, [], None, None, reason)
 
 
-def _doubt_labels(
+def _check_in_groups(
     cache: Cache,
     features: Features,
     images: ImageTable,
@@ -208,25 +211,43 @@ def _doubt_labels(
     """
     dataset = load_dataset(cache, features, images, memory=memory)
     result = fit_dataset(dataset, _CLASSIFIER, _SEARCH)
-    score, clean, labelled = result.heldout, None, dataset.labelled
-    if dataset.heldout is not None and labelled.heldout is not None:
-        kept = dataset.heldout.take(np.flatnonzero(~np.isin(labelled.heldout.row, leaks)))
-        if len(kept.targets):
-            values = matrix_values(result.head, kept.codes)
-            split = JudgedSplit(labelled.judged.name)
-            clean = score_values(result.head, values, kept.targets, split, groups=kept.groups)
-    search = _SEARCH
+    clean = _score_without(leaks, dataset, result.head)
+    search = None
     if not images.split.equals("").all():  # of any names: some have no held-out split
-        search = replace(search, c=_about_as_good(result))
+        search = replace(_SEARCH, c=_about_as_good(result))
         everything = replace(images, split=CategoricalColumn.blank(len(images)))
         dataset = load_dataset(cache, features, everything, memory=memory)
+    found = _find_label_suspects(dataset, images, result, search)
+    return replace(found, score=result.heldout, without_leaks=clean)
+
+
+def _score_without(leaks: NDArray[np.int64], dataset: CodeDataset, head: Head) -> Score | None:
+    """Score a head on the held-out images that are no leaks; None if there are none."""
+    heldout, labelled = dataset.heldout, dataset.labelled
+    if heldout is None or labelled.heldout is None:
+        return None
+    kept = heldout.take(np.flatnonzero(~np.isin(labelled.heldout.row, leaks)))
+    if not len(kept.targets):
+        return None
+    values = matrix_values(head, kept.codes)
+    split = JudgedSplit(labelled.judged.name)
+    return score_values(head, values, kept.targets, split, groups=kept.groups)
+
+
+def _find_label_suspects(
+    dataset: CodeDataset, images: ImageTable, fitted: FitResult, search: SearchOptions | None
+) -> LabelCheck:
+    """Doubt labels of training images by heads that were trained without the image.
+
+    Their C is selected by `search`; where that is None it is the fitted one.
+    """
     training = dataset.training
     if training.multilabel:
         why = "images have several labels each, and confident learning is of one class an image"
-        return LabelCheck(0, [], score, clean, why)
-    validation = CrossValidation(training, _CLASSIFIER, search)
-    c = result.c if search is _SEARCH else validation.select().best.c
-    calibration, values = validation.calibrate(c, result.head.scaler.name)
+        return LabelCheck(0, [], None, None, why)
+    validation = CrossValidation(training, _CLASSIFIER, search or _SEARCH)
+    c = validation.select().best.c if search else fitted.c
+    calibration, values = validation.calibrate(c, fitted.head.scaler.name)
     found, suggested, margins = find_suspects(calibration.probabilities(values), training.targets)
     remark = "" if is_better_than_guessing(values, training.targets) else _GUESSED
     rows, names = dataset.labelled.training.row[found], dataset.labelled.names
@@ -234,7 +255,7 @@ def _doubt_labels(
         LabelSuspect(images.path[row], images.split[row], images.label[row], names[k], margin)
         for row, k, margin in zip(rows.tolist(), suggested.tolist(), margins.tolist(), strict=True)
     ]
-    return LabelCheck(len(training.targets), suspects, score, clean, remark=remark)
+    return LabelCheck(len(training.targets), suspects, None, None, remark=remark)
 
 
 def _shared_groups(images: ImageTable, rows: NDArray[np.int64]) -> int:
