@@ -2,14 +2,15 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from bottleneck.runtime import StopRequested, clear_stop_request, request_stop
 
 _GOES_ON = "what was finished is kept, the same command goes on"
+_BEGINS_AGAIN = "the same command begins again"
 
 
 class Terminated(KeyboardInterrupt):
@@ -49,7 +50,26 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def note_kept_shards(cache: Path) -> Iterator[None]:
+def note_kept(describe: Callable[[], str] = str) -> Iterator[None]:
+    """Add to an interrupt that the work of the block is kept as far as it is finished.
+
+    Parameters
+    ----------
+    describe : callable
+        Returns a line that says what is kept.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        # Whatever goes wrong, a second Ctrl-C too: the first interrupt decides the exit code.
+        with suppress(Exception, KeyboardInterrupt):
+            if text := describe():
+                interrupt.add_note(text)
+        interrupt.add_note(_GOES_ON)
+        raise
+
+
+def note_kept_shards(cache: Path) -> AbstractContextManager[None]:
     """Add to an interrupt what the cache holds by then.
 
     Parameters
@@ -57,21 +77,19 @@ def note_kept_shards(cache: Path) -> Iterator[None]:
     cache : Path
         The cache that the block writes.
     """
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        # Whatever goes wrong, a second Ctrl-C too: the first interrupt decides the exit code.
-        with suppress(Exception, KeyboardInterrupt):
-            from bottleneck.cache import kept_text
 
-            interrupt.add_note(kept_text(cache))
-        raise
+    def describe() -> str:
+        from bottleneck.cache import kept_text
+
+        return kept_text(cache)
+
+    return note_kept(describe)
 
 
 def interrupt_text(interrupt: KeyboardInterrupt) -> str:
-    """Return the one line that tells what was interrupted and what is kept."""
-    kept = getattr(interrupt, "__notes__", [])
-    return f"{_kind(interrupt)[0]}: {'; '.join([*kept, _GOES_ON])}"
+    """Return the one line that says what was interrupted, and what is kept."""
+    kept = getattr(interrupt, "__notes__", [_BEGINS_AGAIN])
+    return f"{_kind(interrupt)[0]}: {'; '.join(kept)}"
 
 
 def interrupt_code(interrupt: KeyboardInterrupt) -> int:

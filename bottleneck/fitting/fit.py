@@ -1,8 +1,9 @@
 """Fit a linear classifier to cached codes, and score it on the held-out split."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.errors import InvalidOptionError, LabelsError
@@ -16,7 +17,7 @@ from bottleneck.fitting.loading.features import Views, resolve_features
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images
 from bottleneck.fitting.scoring.judged_split import JudgedSplit
 from bottleneck.fitting.scoring.metrics import calibration_error
-from bottleneck.fitting.selection.cross_validation import CrossValidation
+from bottleneck.fitting.selection.cross_validation import CrossValidation, most_fits
 from bottleneck.fitting.selection.folds import make_folds, require_foldable
 from bottleneck.fitting.selection.nested import OuterFold
 from bottleneck.fitting.selection.options import SearchOptions
@@ -32,6 +33,7 @@ from bottleneck.linear import (
 from bottleneck.runtime import (
     DaskExecutor,
     Executor,
+    OnProgress,
     memory_errors,
     require_left_out,
     require_options,
@@ -48,6 +50,7 @@ def fit(
     labels: LabelSource | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> FitResult:
     """Train a linear classifier on cached codes; no network and no images are needed.
 
@@ -78,6 +81,9 @@ def fit(
     executor : DaskExecutor, optional
         Dask cluster whose workers hold the codes; this process by default. The workers must see the
         cache by the same path.
+    on_progress : callable, optional
+        Called with the number of classifiers that are trained in the folds, and how many there may
+        be. The search over C often ends earlier.
 
     Returns
     -------
@@ -121,7 +127,11 @@ def fit(
     if list(named) == store.layers:  # in no order that was asked for: by depth
         named = store.layer_costs(features.layers)
     dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
-    result = fit_dataset(dataset, options, search)
+    total = most_fits(search)
+    fits = count(1)
+    on_progress(0, total)
+    result = fit_dataset(dataset, options, search, lambda: on_progress(next(fits), total))
+    on_progress(total, total)
     shares = {layer: result.shares[layer] for layer in named}
     result = replace(result, labels=images.summary, shares=shares)
     return result.with_seconds(time.monotonic() - start)
@@ -131,7 +141,10 @@ def fit(
     "the codes take more memory than there is", "give a smaller `memory`, or leave `device` out"
 )
 def fit_dataset(
-    dataset: CodeDataset, options: ClassifierOptions, search: SearchOptions
+    dataset: CodeDataset,
+    options: ClassifierOptions,
+    search: SearchOptions,
+    on_fit: Callable[[], None] = lambda: None,
 ) -> FitResult:
     """Select C and scaling, train on all training rows, and score once on the held-out rows.
 
@@ -143,6 +156,8 @@ def fit_dataset(
         Classifier.
     search : SearchOptions
         Search over C and scalings.
+    on_fit : callable
+        Called after each classifier that was trained.
 
     Returns
     -------
@@ -160,7 +175,7 @@ def fit_dataset(
         require_foldable(training, dataset.labelled.names)
         if search.nested:
             _require_foldable_parts(dataset, search.cv)  # before the training, not after it
-        validation = CrossValidation(training, options, search)
+        validation = CrossValidation(training, options, search, on_fit)
         result = validation.select()
         c, scaling = result.best.c, result.best.scaling
     else:
@@ -168,6 +183,7 @@ def fit_dataset(
     calibration, ece = _calibrate(training, options, validation, c=c, scaling=scaling)
     del validation  # and the memory of its folds
     scaler, solution = train(training, options, c=c, scaling=scaling)
+    on_fit()
     shares = layer_shares(solution.coef, training.codes, scaler)
     head = _make_head(dataset, options.clf, scaler, solution, calibration)
     heldout = None
@@ -190,7 +206,7 @@ def fit_dataset(
         shares=dict(zip(dataset.features.layers, shares.tolist(), strict=True)),
         solution=solution,
         seconds=0.0,
-        outer=tuple(_outer_folds(dataset, options, search)) if search.nested else (),
+        outer=tuple(_outer_folds(dataset, options, search, on_fit)) if search.nested else (),
         class_weight=options.class_weight,
         no_heldout=dataset.labelled.judged.no_heldout,
     ).with_seconds(time.monotonic() - start)
@@ -218,7 +234,10 @@ def classifier_options(clf: str | ClassifierOptions) -> ClassifierOptions:
 
 
 def _outer_folds(
-    dataset: CodeDataset, options: ClassifierOptions, search: SearchOptions
+    dataset: CodeDataset,
+    options: ClassifierOptions,
+    search: SearchOptions,
+    on_fit: Callable[[], None],
 ) -> Iterator[OuterFold]:
     """Fit to the training rows without each fold, and score on it as on a held-out split."""
     training, search = dataset.training, replace(search, nested=False)
@@ -231,7 +250,7 @@ def _outer_folds(
             training=training.take(rows),
             heldout=training.take(validation),
         )
-        result = fit_dataset(fold, options, search)
+        result = fit_dataset(fold, options, search, on_fit)
         assert result.search is not None and result.heldout is not None
         yield OuterFold(result.search.best, result.heldout.metric(result.search.metric))
 

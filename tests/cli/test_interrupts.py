@@ -9,6 +9,7 @@ from bottleneck.cli.interrupts import (
     Terminated,
     interrupt_code,
     interrupt_text,
+    note_kept,
     note_kept_shards,
     signals_as_interrupts,
 )
@@ -66,10 +67,15 @@ def test_an_interrupt_says_what_is_kept(tmp_path: Path) -> None:
         f"terminated: {tmp_path / 'new.cache'} was not begun; what was finished is kept, the same "
         "command goes on"
     )
-    assert interrupt_text(KeyboardInterrupt()) == (
-        "interrupted: what was finished is kept, the same command goes on"
+    with pytest.raises(StopRequested) as stopped, note_kept():
+        raise StopRequested
+    assert interrupt_text(stopped.value) == (
+        "stopped: what was finished is kept, the same command goes on"
     )
-    assert interrupt_text(StopRequested()).startswith("stopped: what was finished is kept")
+
+
+def test_a_command_that_keeps_nothing_does_not_say_that_it_does() -> None:
+    assert interrupt_text(KeyboardInterrupt()) == "interrupted: the same command begins again"
 
 
 @pytest.mark.parametrize(

@@ -669,3 +669,26 @@ def test_an_unfinished_cache_is_refused(split: Path) -> None:
 def test_a_layer_must_be_chosen_among_several(cache: Path) -> None:
     with pytest.raises(InvalidOptionError, match=r"the 2 layers .*\(layer2, layer3\).*sweep"):
         run(cache)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_progress_counts_every_classifier_up_to_the_most_there_may_be(
+    split: Path, nested: bool
+) -> None:
+    counts: list[tuple[int, int]] = []
+    search = SearchOptions(c=[0.1, 1.0], cv=2, nested=nested)
+    fit(split, "svm", search=search, on_progress=lambda *n: counts.append(n))
+    fits = 2 * (2 + 1) + 1  # in each fold two and the calibration's; then all rows
+    total = 3 * fits if nested else fits
+    assert counts == [(n, total) for n in [*range(total + 1), total]]
+
+
+def test_the_progress_of_a_search_ends_with_it(split: Path) -> None:
+    counts: list[tuple[int, int]] = []
+    result = fit(split, "svm", on_progress=lambda *n: counts.append(n))
+    assert result.search is not None
+    done, totals = zip(*counts, strict=True)
+    fits = result.search.folds * (len(result.search.candidates) + 1) + 1
+    assert done[:-1] == tuple(range(fits + 1))
+    assert set(totals) == {done[-1]}
+    assert fits <= done[-1]

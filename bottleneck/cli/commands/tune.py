@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bottleneck.cli.interrupts import note_kept
 from bottleneck.cli.options import (
     json_option,
     overwrite_option,
@@ -87,7 +88,7 @@ def tune(
     out = out or Path(f"tail-{Features((layer or '',)).file_name}.safetensors")
     require_writable_output(out, overwrite=overwrite)  # before the training, not after it
     state = out.with_name(f"{out.name}.training")
-    with process_group(), tuning_progress() as on_progress:
+    with note_kept(), process_group(), tuning_progress() as on_progress:
         result = run(
             opened,
             layer=layer,

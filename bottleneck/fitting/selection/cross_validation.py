@@ -1,7 +1,7 @@
 """Select C and the feature scaling by cross-validation on the training rows."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from bottleneck.linear import (
     SEARCH_TOL,
     Calibration,
     ClassifierOptions,
+    Solution,
     TrainingSet,
     fit_platt,
     fit_temperature,
@@ -45,6 +46,8 @@ class CrossValidation:
         Classifier.
     search : SearchOptions
         Values of C, scalings, folds, metric and rule; `cv` is at least 2.
+    on_fit : callable
+        Called after each classifier that was trained.
 
     Raises
     ------
@@ -69,9 +72,14 @@ class CrossValidation:
     """
 
     def __init__(
-        self, training: TrainingSet, options: ClassifierOptions, search: SearchOptions
+        self,
+        training: TrainingSet,
+        options: ClassifierOptions,
+        search: SearchOptions,
+        on_fit: Callable[[], None] = lambda: None,
     ) -> None:
         self._training, self._options, self._search = training, options, search
+        self._on_fit = on_fit
         self._splits = make_folds(training, search.cv)
         self._kept: dict[tuple[str, int], FoldSearch] = {}
         self._most = training.codes.spare // fold_bytes(training, len(C_GRID))
@@ -119,7 +127,7 @@ class CrossValidation:
         training = self._training
         values = np.zeros((len(training.targets), training.classes))
         for fold, (_, held_back) in zip(self._folds(scaling), self._splits, strict=True):
-            (solution,) = fold.solve([c], tol=_CALIBRATION_TOL)
+            (solution,) = self._solve(fold, [c], tol=_CALIBRATION_TOL)
             values[held_back] = fold.decision_values(solution)
         fit = fit_platt if training.multilabel else fit_temperature
         return fit(values, training.targets), values
@@ -144,7 +152,7 @@ class CrossValidation:
         """Return the candidates of ascending C."""
         paths, scores = [], []
         for fold in self._folds(scaling):
-            paths.append(list(fold.solve(cs, tol=SEARCH_TOL)))
+            paths.append(self._solve(fold, cs, tol=SEARCH_TOL))
             scores.append(fold.scores(paths[-1], self._search.metric))
         return [
             Candidate(
@@ -160,6 +168,13 @@ class CrossValidation:
             )
         ]
 
+    def _solve(self, fold: FoldSearch, cs: Sequence[float], *, tol: float) -> list[Solution]:
+        solutions = []
+        for solution in fold.solve(cs, tol=tol):
+            solutions.append(solution)
+            self._on_fit()
+        return solutions
+
     def _folds(self, scaling: str) -> Iterator[FoldSearch]:
         """Yield every fold under a scaling, kept or made."""
         max_c = max(self._search.grid or (math.inf,))
@@ -170,6 +185,20 @@ class CrossValidation:
             if len(self._kept) < self._most:
                 self._kept[scaling, i] = fold
             yield fold
+
+
+def most_fits(search: SearchOptions) -> int:
+    """Return how many classifiers may be trained to select, calibrate and train one.
+
+    Examples
+    --------
+    >>> most_fits(SearchOptions(c=[0.1, 1.0], cv=5))  # 2 and a calibration in each fold; the last
+    16
+    """
+    cs = len(search.scalings) * len(search.grid or C_GRID)
+    cs += 0 if search.grid else sum(map(len, _REFINEMENTS))
+    once = search.cv * (cs + 1) + 1
+    return once * (search.cv + 1) if search.nested else once
 
 
 def _is_past_peak(candidates: Sequence[Candidate], guess: float) -> bool:

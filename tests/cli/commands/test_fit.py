@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -643,3 +644,12 @@ def test_a_class_of_a_single_image_is_named_with_what_can_be_done(run: Run, tmp_
     refused(run("fit", cache, "--clf", "svm"), *parts)
     refused(run("sweep", cache), *parts, "`bottleneck fit` with")
     assert _fit(run, cache, "--clf", "svm", "--c", "1", "--cv", "0", "-o", "head")["train"] == 13
+
+
+def test_a_long_training_shows_its_progress(
+    run: Run, hard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bottleneck.cli.progress._SECONDS_TO_FIRST_LINE", 0.0)
+    done = run("fit", hard, "--clf", "svm", "--cv", 2, "--c", "0.1,1")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^1 of 7 fits at most, .*/s on average, .* left$", done.stderr, re.MULTILINE)
