@@ -85,7 +85,7 @@ def write_rows(
     )
     path = cache.shard_path(layer, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_shard(path, content, manifest=cache.manifest, layer=layer)
+    write_shard(path, content, manifest=cache.manifest, series=layer)
 
 
 def run_fit(cache: Path, clf: str, *, memory: str, c: float) -> Run:

@@ -46,12 +46,12 @@ def whole_search(
     for train, unseen in folds.split(codes, classes):
         rows = ArrayMatrix(codes[train])
         scaler = fit_scaler("standardize", rows)
-        held_back = scaler(codes[unseen])
+        validation = scaler(codes[unseen])
         scaled = rows.scaled(scaler)
         for i, solution in enumerate(
             path(scaled, classes[train], clf=clf, cs=profile.grid, classes=k)
         ):
-            margins = solution.decision_function(held_back)
+            margins = solution.decision_function(validation)
             found = margins.argmax(axis=1) if k > 2 else (margins[:, 0] > 0).astype(np.int64)
             right[i] += (found == classes[unseen]).sum()
     return right / len(classes)

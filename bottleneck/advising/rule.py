@@ -10,7 +10,7 @@ from bottleneck.fitting import LearningCurve, PairedComparison
 
 # docs/advise.md says which measurements each of these follows.
 _UNLIKE_ERRORS = 2  # standard errors by which another strategy beats the last layer
-_ROOM = 0.05  # of the metric: below, nothing that was measured anywhere was worth its cost
+_LEAST_ERROR = 0.05  # 1 - metric: below it, nothing that was measured was worth its cost
 _GAP = 0.05  # between training images and out-of-fold ones
 _FLAT = 0.02  # that twice as many images give at most
 _MANY = 1000  # training images: training the network paid with 1295, and never with 245
@@ -166,7 +166,7 @@ def expected_kind(findings: Findings, error: float, *, tuned: bool = False) -> s
     >>> expected_kind(found, 0.10), expected_kind(found, 0.03)
     ('views', '')
     """
-    if error < _ROOM:
+    if error < _LEAST_ERROR:
         return ""
     overfits = findings.gap > _GAP
     if findings.unlike and not findings.views and (overfits or findings.rising):

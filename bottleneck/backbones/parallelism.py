@@ -11,13 +11,13 @@ _MAX_CPU_BATCHES = 16  # more threads would wait for Python's lock rather than f
 _BATCHES_PER_GPU = 2
 
 
-def images_within(room: int, largest: int, *, most: int) -> int:
-    """Return how many images, a power of two, have room for their largest maps.
+def images_within(budget: int, largest: int, *, most: int) -> int:
+    """Return the largest power of two of images whose largest maps fit into a budget.
 
     Parameters
     ----------
-    room : int
-        What the maps may take, in bytes or values.
+    budget : int
+        Most that the maps may take, in bytes or values.
     largest : int
         What the largest map of one image takes.
     most : int
@@ -28,7 +28,7 @@ def images_within(room: int, largest: int, *, most: int) -> int:
     >>> [images_within(2000, largest, most=64) for largest in (1, 400, 5000)]
     [64, 4, 1]
     """
-    return min(1 << max(0, (room // largest).bit_length() - 1), most)
+    return min(1 << max(0, (budget // largest).bit_length() - 1), most)
 
 
 def batches_at_a_time(device: torch.device) -> int:

@@ -33,6 +33,6 @@ from .update.merge import ImageChanges as ImageChanges
 from .update.plan import CacheUpdate as CacheUpdate
 from .update.plan import plan_update as plan_update
 from .update.release import release_empty_cache as release_empty_cache
-from .update.release import require_bound as require_bound
+from .update.release import require_spec_of_run as require_spec_of_run
 from .verify import Problem as Problem
 from .verify import find_problems as find_problems

@@ -28,14 +28,14 @@ class CodeReader:
     Attributes
     ----------
     cache : CacheDirectory
-    layer : str or Series
+    series : str or Series
         A complete layer, or a view of it.
     rows : ndarray of int64, shape (n,)
         Rows of the cache, each valid; item i is row ``rows[i]``.
     """
 
     cache: CacheDirectory
-    layer: SeriesLike
+    series: SeriesLike
     rows: NDArray[np.int64]
     _open: OrderedDict[int, tuple[ExitStack, StoredCodes]] = field(default_factory=OrderedDict)
     _verified: set[int] = field(default_factory=set)
@@ -45,7 +45,7 @@ class CodeReader:
         return len(self.rows)
 
     def __reduce__(self) -> Any:
-        return CodeReader, (self.cache, self.layer, self.rows)  # open files stay behind
+        return CodeReader, (self.cache, self.series, self.rows)  # open files stay behind
 
     def read(self, items: Sequence[int]) -> NDArray[np.float32]:
         """Read some items in any order; an item may occur several times.
@@ -92,9 +92,9 @@ class CodeReader:
         if len(self._open) >= _MAX_OPEN_SHARDS:
             self._open.popitem(last=False)[1][0].close()
         with ExitStack() as stack:
-            opened = stack.enter_context(open_shard(self.cache.shard_path(self.layer, shard)))
+            opened = stack.enter_context(open_shard(self.cache.shard_path(self.series, shard)))
             if shard not in self._verified:
-                self.cache.verify_open(self.layer, shard, opened)
+                self.cache.verify_open(self.series, shard, opened)
                 self._verified.add(shard)
             codes = stack.enter_context(opened.codes())
             self._open[shard] = (stack.pop_all(), codes)

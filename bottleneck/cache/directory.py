@@ -116,16 +116,16 @@ class CacheDirectory:
             first, end = np.searchsorted(rows, [shard * size, (shard + 1) * size])
             yield shard, slice(first, end), rows[first:end] - shard * size
 
-    def folder(self, layer: SeriesLike) -> Path:
+    def folder(self, series: SeriesLike) -> Path:
         """Return the folder of the shards of a series."""
-        return series_dir(self.path, layer)
+        return series_dir(self.path, series)
 
-    def shard_path(self, layer: SeriesLike, shard: int) -> Path:
+    def shard_path(self, series: SeriesLike, shard: int) -> Path:
         """Return the file of a finished shard."""
-        return shard_path(self.folder(layer), shard)
+        return shard_path(self.folder(series), shard)
 
     def finished_shards(
-        self, layer: SeriesLike, shards: Iterable[int] | None = None
+        self, series: SeriesLike, shards: Iterable[int] | None = None
     ) -> dict[int, ShardHeader]:
         """Return the headers of the finished shards of a series.
 
@@ -135,7 +135,7 @@ class CacheDirectory:
 
         Parameters
         ----------
-        layer : str or Series
+        series : str or Series
             A layer's plain images, or one view of them.
         shards : iterable of int, optional
             The shards to look at, for example those of one array task. All unless given.
@@ -145,18 +145,18 @@ class CacheDirectory:
         dict of int to ShardHeader
             By shard number.
         """
-        folder, count = self.folder(layer), self.shard_count
+        folder, count = self.folder(series), self.shard_count
         finished: dict[int, ShardHeader] = {}
         for shard in list_shards(folder) if shards is None else shards:
             sure = shard < count and shard not in self.unsure_shards
             header = self._header(shard_path(folder, shard)) if sure else None
-            if header is not None and not self.mismatch_reason(layer, shard, header):
+            if header is not None and not self.mismatch_reason(series, shard, header):
                 finished[shard] = header
         return finished
 
-    def code_shape(self, layer: SeriesLike) -> tuple[int, ...]:
+    def code_shape(self, series: SeriesLike) -> tuple[int, ...]:
         """Return the shape of a code of a series with at least one finished shard."""
-        return next(iter(self.finished_shards(layer).values())).shape[1:]
+        return next(iter(self.finished_shards(series).values())).shape[1:]
 
     def _header(self, path: Path) -> ShardHeader | None:
         try:
@@ -169,13 +169,13 @@ class CacheDirectory:
             return None  # to be extracted; `verify` says what is wrong with it
         return known[1]
 
-    def absent_shards(self, layer: SeriesLike) -> set[int]:
+    def absent_shards(self, series: SeriesLike) -> set[int]:
         """Return the shards of a series that have no file; only names are looked at."""
-        return set(range(self.shard_count)) - set(list_shards(self.folder(layer)))
+        return set(range(self.shard_count)) - set(list_shards(self.folder(series)))
 
-    def is_full(self, layers: Iterable[SeriesLike]) -> bool:
+    def is_full(self, series: Iterable[SeriesLike]) -> bool:
         """Return whether all shard files of some series exist; only names are looked at."""
-        return not any(self.absent_shards(layer) for layer in layers)
+        return not any(self.absent_shards(one) for one in series)
 
     def row_validity(
         self, finished: Mapping[int, ShardHeader]
@@ -231,19 +231,19 @@ class CacheDirectory:
             reasons.update(self.row_validity(headers)[1])
         return dict(sorted(reasons.items()))
 
-    def mismatch_reason(self, layer: SeriesLike, shard: int, header: ShardHeader) -> str:
+    def mismatch_reason(self, series: SeriesLike, shard: int, header: ShardHeader) -> str:
         """Return why a header is not that of a shard of this cache; empty if it is.
 
         Parameters
         ----------
-        layer : str or Series
+        series : str or Series
             The series that the shard should be of.
         shard : int
             Its number.
         header : ShardHeader
             The header of the file under its name.
         """
-        version, series = self.manifest.version, Series.of(layer)
+        version, series = self.manifest.version, Series.of(series)
         if header.manifest.version != version:
             return f"of format version {header.manifest.version}, in a cache of version {version}"
         if header.manifest.spec != self.spec or header.layer != series.layer:
@@ -258,12 +258,12 @@ class CacheDirectory:
             return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"
         return ""
 
-    def verify_open(self, layer: SeriesLike, shard: int, opened: OpenShard) -> None:
+    def verify_open(self, series: SeriesLike, shard: int, opened: OpenShard) -> None:
         """Verify every byte of an open shard, and that its rows and images are those of this cache.
 
         Parameters
         ----------
-        layer : str or Series
+        series : str or Series
             The series that the shard should be of.
         shard : int
             Its number.
@@ -276,16 +276,16 @@ class CacheDirectory:
         """
         opened.verify()
         # The digest covers the codes, so they need not be decompressed.
-        self.require_matching_rows(layer, shard, opened.header, opened.metadata())
+        self.require_matching_rows(series, shard, opened.header, opened.metadata())
 
     def require_matching_rows(
-        self, layer: SeriesLike, shard: int, header: ShardHeader, content: ShardData
+        self, series: SeriesLike, shard: int, header: ShardHeader, content: ShardData
     ) -> None:
         """Require that a shard holds the rows and images that this cache has for it.
 
         Parameters
         ----------
-        layer : str or Series
+        series : str or Series
             The series that the shard should be of.
         shard : int
             Its number.
@@ -298,8 +298,8 @@ class CacheDirectory:
         ShardError
             It is of another cache, series or place, or holds other rows or images.
         """
-        path, rows = self.shard_path(layer, shard), self.rows(shard)
-        if reason := self.mismatch_reason(layer, shard, header):
+        path, rows = self.shard_path(series, shard), self.rows(shard)
+        if reason := self.mismatch_reason(series, shard, header):
             raise ShardError(f"{path} is {reason}")
         if not np.array_equal(content.row, rows):
             raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")

@@ -44,19 +44,19 @@ class _PooledCache(Cache):
     """A cache whose unpooled codes are averaged as they are read."""
 
     def finished_shards(
-        self, layer: SeriesLike, shards: Iterable[int] | None = None
+        self, series: SeriesLike, shards: Iterable[int] | None = None
     ) -> dict[int, ShardHeader]:
-        finished = super().finished_shards(layer, shards)
-        if not self._has_maps(layer):
+        finished = super().finished_shards(series, shards)
+        if not self._has_maps(series):
             return finished
         return {
             shard: replace(header, shape=(header.shape[0], *_channels(header.shape)))
             for shard, header in finished.items()
         }
 
-    def read_checked(self, layer: SeriesLike, shard: int) -> NDArray[Any]:
-        codes = super().read_checked(layer, shard)
-        return _average(codes) if self._has_maps(layer) else codes
+    def read_checked(self, series: SeriesLike, shard: int) -> NDArray[Any]:
+        codes = super().read_checked(series, shard)
+        return _average(codes) if self._has_maps(series) else codes
 
     def read_blocks(
         self, layer: str, shard: int, rows: int, *, verify: bool, view: int = 0
@@ -64,8 +64,8 @@ class _PooledCache(Cache):
         blocks = super().read_blocks(layer, shard, rows, verify=verify, view=view)
         return map(_average, blocks) if self._has_maps(layer) else blocks
 
-    def _has_maps(self, layer: SeriesLike) -> bool:
-        return self.spec.pool_of(Series.of(layer).layer) == "none"
+    def _has_maps(self, series: SeriesLike) -> bool:
+        return self.spec.pool_of(Series.of(series).layer) == "none"
 
 
 def _average(codes: NDArray[Any]) -> NDArray[Any]:

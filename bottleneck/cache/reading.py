@@ -250,12 +250,12 @@ class CacheReader(CacheDirectory):
             raise InvalidOptionError("rows", rows, allowed, hint)
         return found
 
-    def read_checked(self, layer: SeriesLike, shard: int) -> NDArray[Any]:
+    def read_checked(self, series: SeriesLike, shard: int) -> NDArray[Any]:
         """Verify a shard and read its codes, in the stored type.
 
         Parameters
         ----------
-        layer : str or Series
+        series : str or Series
         shard : int
 
         Raises
@@ -263,10 +263,10 @@ class CacheReader(CacheDirectory):
         ShardError
             The shard is absent, damaged, or holds other rows or images.
         """
-        with self._open(layer, shard) as opened:
+        with self._open(series, shard) as opened:
             opened.verify()
             content = opened.read()
-            self.require_matching_rows(layer, shard, opened.header, content)
+            self.require_matching_rows(series, shard, opened.header, content)
         return content.codes
 
     def read_blocks(
@@ -302,13 +302,13 @@ class CacheReader(CacheDirectory):
             yield from opened.blocks(rows)
 
     @contextmanager
-    def _open(self, layer: SeriesLike, shard: int) -> Iterator[OpenShard]:
+    def _open(self, series: SeriesLike, shard: int) -> Iterator[OpenShard]:
         """Open a shard; errors say how to repair it, or that there is no such series."""
         try:
-            with open_shard(self.shard_path(layer, shard)) as opened:
+            with open_shard(self.shard_path(series, shard)) as opened:
                 yield opened
         except ShardError as error:
-            self._require_begun(Series.of(layer))
+            self._require_begun(Series.of(series))
             raise ShardError(f"{error}: `bottleneck.repair` makes it again") from error
 
 

@@ -83,7 +83,7 @@ class Cache(CacheReader):
 
     # Maintenance
 
-    def write_index(self) -> dict[int, str]:
+    def write_derived_files(self) -> dict[int, str]:
         """Bring ``rejected.csv`` and ``codes.h5`` up to date with the shards.
 
         Returns

@@ -57,7 +57,7 @@ class TorchCodes(Dataset[tuple[Tensor, Any]]):
 
     def __repr__(self) -> str:
         """Return a short description."""
-        layer, path = self._reader.layer, self._reader.cache.path
+        layer, path = self._reader.series, self._reader.cache.path
         return f"<TorchCodes: {len(self)} codes of {layer} in {path}, {len(self.classes)} classes>"
 
 

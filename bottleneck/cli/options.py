@@ -225,8 +225,8 @@ network_options = option_group(
     ),
 )
 
-# These replace fields of the weights' own preprocessing.
-preprocess_options = option_group(
+# These replace fields of the transform that the weights come with.
+transform_options = option_group(
     click.option(
         "--resize",
         type=click.IntRange(min=1),
@@ -316,8 +316,8 @@ def take_views(options: dict[str, Any]) -> "ViewOptions":
     return ViewOptions(*(options.pop(name) for name in names))
 
 
-def take_preprocess(options: dict[str, Any]) -> dict[str, Any]:
-    """Take those of `preprocess_options` out of a command's options."""
+def take_transform(options: dict[str, Any]) -> dict[str, Any]:
+    """Take those of `transform_options` out of a command's options."""
     names = ("resize", "crop", "mean", "std", "interpolation", "fit", "range", "decoder")
     return {name: options.pop(name) for name in names}
 

@@ -23,9 +23,9 @@ _SECONDS_OF_NOW = 10.0
 
 
 class Progress(Protocol):
-    """Called with the number done and the number to do; the clock says what is the limit."""
+    """Called with the number done and the number to do, and with the times of the stages."""
 
-    def __call__(self, done: int, total: int, clock: StageTimer | None = None) -> None:
+    def __call__(self, done: int, total: int, timer: StageTimer | None = None) -> None:
         """Show it, if it is time to."""
 
 
@@ -144,8 +144,8 @@ def _shown(rate: float) -> str:
     return f"{rate:{'.0f' if rate >= 10 else '.2g'}}/s"
 
 
-def _limited(clock: StageTimer | None) -> str:
-    return f", limited by {slowest_stage(clock)}" if clock else ""
+def _limited(timer: StageTimer | None) -> str:
+    return f", limited by {slowest_stage(timer)}" if timer else ""
 
 
 class _PlainLines:
@@ -155,7 +155,7 @@ class _PlainLines:
         self._pace = Pace(start)
         self._next = start + _SECONDS_TO_FIRST_LINE
 
-    def __call__(self, done: int, total: int, clock: StageTimer | None = None) -> None:
+    def __call__(self, done: int, total: int, timer: StageTimer | None = None) -> None:
         now = time.monotonic()
         self._pace.add(now, done)
         if done == 0:
@@ -165,7 +165,7 @@ class _PlainLines:
             left = format_duration((total - done) / self._pace.average)
             click.echo(
                 f"{done} of {total} {self._what}, {_shown(self._pace.now)} now, "
-                f"{_shown(self._pace.average)} on average, {left} left{_limited(clock)}",
+                f"{_shown(self._pace.average)} on average, {left} left{_limited(timer)}",
                 err=True,
             )
 
@@ -184,7 +184,7 @@ class _Bar:
         self._bar: tqdm | None = None
         self._pace = Pace(time.monotonic())
 
-    def __call__(self, done: int, total: int, clock: StageTimer | None = None) -> None:
+    def __call__(self, done: int, total: int, timer: StageTimer | None = None) -> None:
         self._pace.add(time.monotonic(), done)
         if self._bar is None:
             self._bar = self._make(
@@ -196,7 +196,7 @@ class _Bar:
                 file=sys.stderr,
             )
         if done:
-            postfix = f"{_shown(self._pace.now)} now{_limited(clock)}"
+            postfix = f"{_shown(self._pace.now)} now{_limited(timer)}"
             self._bar.set_postfix_str(postfix, refresh=False)
         self._bar.update(done - self._bar.n)
 

@@ -229,7 +229,7 @@ def _estimate(plan: PlannedRun, needed: "Sequence[Layer]", storage: StorageOptio
     """Estimate what the run writes, and refuse what memory or the disk cannot hold."""
     cache = plan.update.cache
     remove_stale_temp_files(cache.path)  # they may be what fills it
-    estimate = estimate_disk_use(cache, needed, plan.missing, plan.update.removed)
+    estimate = estimate_disk_use(cache, needed, plan.missing, plan.update.removed_rows)
     if not storage.force:
         estimate.require_free_space()
         if plan.request.run.executor is None:  # of other processes nothing is known here
@@ -300,14 +300,14 @@ def _run(
 def _finish(plan: PlannedRun, cache: Cache, end: Progress, *, start: float) -> ExtractionResult:
     """Record that the shards are of the images as they are now, and describe what was done."""
     series, task = plan.request.series, plan.request.run.task
-    cache, removed = plan.update.finish(cache, series), plan.update.removed
+    cache, removed_rows = plan.update.finish(cache, series), plan.update.removed_rows
     rejected = finish_task(cache, series, task)
     return ExtractionResult(
         cache=cache,
         changes=plan.update.changes,
         rows=end.estimate.rows,
         passes=end.total,
-        rejected={row: reason for row, reason in rejected.items() if row not in removed},
+        rejected={row: reason for row, reason in rejected.items() if row not in removed_rows},
         stats=end.stats,
         seconds=time.monotonic() - start,
         task=task,

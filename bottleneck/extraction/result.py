@@ -18,7 +18,7 @@ from bottleneck.runtime import (
     pending_by_task,
 )
 
-_STAGES = ("read", "decode", "forward", "write")
+_STAGE_NAMES = ("read", "decode", "forward", "write")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class ExtractionResult(PreformattedText):
             "images": self.images.to_dict(),
             "duplicates": self.duplicates.to_dict() if self.duplicates else None,
             "seconds": self.seconds,
-            "shares": self.stats.timer.fractions(*_STAGES),
+            "shares": self.stats.timer.fractions(*_STAGE_NAMES),
             "notes": list(self.notes),
         }
 
@@ -196,7 +196,7 @@ class ExtractionResult(PreformattedText):
             # What is passed over is never passed over in silence.
             found = [str(self.images)] if self.images.notes.lost_images else []
             return [*found, f"{self._nothing_text()} ({self.seconds:.1f} s)"]
-        parts = self.stats.timer.fractions(*_STAGES)
+        parts = self.stats.timer.fractions(*_STAGE_NAMES)
         views = f"{self.passes} views of " if self.passes > self.rows else ""
         lines = [
             f"encoded {views}{self.rows} images in {self.seconds:.1f} s "

@@ -289,7 +289,7 @@ def test_labels_that_hold_are_those_of_images_csv(
 
 def test_rows_of_shards_that_are_not_there_yet_are_nan(photos: Path, extract_tiny: Extract) -> None:
     cache = extract_tiny(photos, task=ArrayTask(1, 2)).cache
-    cache.write_index()
+    cache.write_derived_files()
     path = cache.path
     reading = Reader(path).read("layer2")
     there = np.arange(36) // 8 % 2 == 1

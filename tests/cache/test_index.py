@@ -65,7 +65,7 @@ def test_of_tasks_that_end_together_the_last_index_has_all_shards(
         late.write_bytes(whole)  # another task's, which has written its own index before this one
 
     monkeypatch.setattr("bottleneck.cache.index.write_index", slowly)
-    found.write_index()
+    found.write_derived_files()
     with h5py.File(cache / "codes.h5") as index:
         assert index["layer2:valid"][...].all()
         assert np.isfinite(index["layer2"][...]).all()

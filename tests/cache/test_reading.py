@@ -35,7 +35,7 @@ def rewrite(cache: Cache, series: Series, shard: int, *, invalid: int) -> None:
     valid = np.arange(len(old.row)) != invalid
     reason = ["" if ok else "broken" for ok in valid]
     content: ShardData = dataclasses.replace(old, valid=valid, reason=reason)
-    write_shard(path, content, manifest=cache.manifest, layer=series)
+    write_shard(path, content, manifest=cache.manifest, series=series)
 
 
 def test_each_view_has_its_own_codes(cache: Cache) -> None:
@@ -126,7 +126,7 @@ def test_rows_may_be_a_list_and_none(cache: Cache) -> None:
 def test_a_shard_by_another_recipe_is_not_finished(cache: Cache, recipe: ViewRecipe) -> None:
     path = cache.shard_path(Series("layer", 1), 0)
     other = dataclasses.replace(cache.manifest, view_recipe=recipe)
-    write_shard(path, read_shard(path), manifest=other, layer=Series("layer", 1))
+    write_shard(path, read_shard(path), manifest=other, series=Series("layer", 1))
     assert list(cache.finished_shards(Series("layer", 1))) == [1, 2]
     with pytest.raises(ShardError, match=f"view 1 of its images, made by {recipe}"):
         cache.read_codes("layer", np.arange(3), 1)
@@ -142,7 +142,7 @@ def test_the_shards_of_two_views_cannot_be_exchanged(cache: Cache) -> None:
 def test_the_index_shows_all_views_beside_the_plain_images(cache: Cache) -> None:
     cache.shard_path(Series("layer", 2), 1).unlink()
     rewrite(cache, Series("layer", 1), 0, invalid=3)
-    cache.write_index()
+    cache.write_derived_files()
     expected = CODES.transpose(1, 0, 2).copy()
     expected[8:16, 2] = np.nan
     there = np.ones((20, 3), dtype=bool)
@@ -220,7 +220,7 @@ def test_a_digest_that_one_layer_lacks_is_read_from_the_other(
         path,
         dataclasses.replace(old, image_sha256=lacks),
         manifest=cache.manifest,
-        layer=Series("early"),
+        series=Series("early"),
     )
     rows = [row for row in range(20) if row != 10]
     keys, found = cache.image_keys("early")

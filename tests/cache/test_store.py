@@ -112,7 +112,7 @@ def test_codes_are_read_while_a_notebook_holds_the_index_open(cache: Path) -> No
 def test_a_layer_can_be_deleted_without_touching_another(cache: Path) -> None:
     shutil.rmtree(cache / "codes" / "layer2")
     found = open_cache(cache)
-    found.write_index()
+    found.write_derived_files()
     assert found.layers == ["layer3"]
     with h5py.File(cache / "codes.h5") as index:
         assert set(index) == {"layer3", "layer3:valid"}
@@ -179,7 +179,7 @@ def test_float32_shards_of_a_float16_cache_are_shown(photos: Path, extract_tiny:
     path = cache.shard_path("layer2", 0)
     old = read_shard(path)
     large = dataclasses.replace(old, codes=old.codes.astype(np.float32) * 1e7)
-    write_shard(path, large, manifest=cache.manifest, layer="layer2")
+    write_shard(path, large, manifest=cache.manifest, series="layer2")
     assert cache.status().layers["layer2"].dtype == "float16+float32"
 
 

@@ -42,7 +42,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Time:
     return moved
 
 
-def clock(**seconds: float) -> StageTimer:
+def timer(**seconds: float) -> StageTimer:
     made = StageTimer()
     made.seconds.update(seconds)
     return made
@@ -86,7 +86,7 @@ def test_no_time_is_no_pace() -> None:
 def _images_done(progress: Progress, at: Time, steps: list[tuple[float, int]]) -> None:
     for seconds, done in steps:
         at.now = 2000.0 + seconds
-        progress(done, 9000, clock(wait=1.0, forward=9.0))
+        progress(done, 9000, timer(wait=1.0, forward=9.0))
 
 
 def test_the_first_line_is_early_and_then_one_every_ten_seconds(
@@ -140,15 +140,13 @@ def test_the_line_names_the_limit(
 ) -> None:
     with progress_of("images") as progress:
         at.now += 4
-        progress(8, 16, clock(**seconds))
+        progress(8, 16, timer(**seconds))
     assert capsys.readouterr().err == (
         f"8 of 16 images, 2/s now, 2/s on average, 4 s left, limited by {stage}\n"
     )
 
 
-def test_without_a_clock_nothing_is_said_of_limits(
-    at: Time, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_timer_no_limit_is_shown(at: Time, capsys: pytest.CaptureFixture[str]) -> None:
     with progress_of("classifiers") as progress:
         at.now += 20
         progress(1, 4)
@@ -229,10 +227,10 @@ def test_a_terminal_has_a_bar_with_pace_time_left_and_limit(
     _on_a_terminal(monkeypatch)
     with progress_of("views of 8 images") as progress:
         assert capsys.readouterr().err == ""  # what is printed before has a line of its own
-        progress(0, 40, clock())
+        progress(0, 40, timer())
         assert "0/40" in capsys.readouterr().err
         time.sleep(0.2)  # tqdm draws ten times a second at most
-        progress(10, 40, clock(wait=9.0, forward=1.0, decode=2.0))
+        progress(10, 40, timer(wait=9.0, forward=1.0, decode=2.0))
         shown = capsys.readouterr().err
     assert "10/40" in shown
     assert " views/s" in shown
@@ -253,7 +251,7 @@ def test_each_training_has_a_bar_of_its_own(
     assert "0/200" in shown
 
 
-def test_the_bar_of_a_work_without_a_clock(
+def test_the_bar_of_work_without_a_timer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _on_a_terminal(monkeypatch)

@@ -120,7 +120,7 @@ def test_a_worker_elsewhere_reads_the_same_images(
     job = pickle.loads(sent)
     assert job.missing_on_worker() == ""
     assert sum(job.make(ShardTask((Series("layer2"),), shard)).rows for shard in range(1, 5)) == 28
-    cache.write_index()
+    cache.write_derived_files()
     np.testing.assert_array_equal(codes(tmp_path / "other"), codes(template / "cache"))
 
 

@@ -145,7 +145,7 @@ def _read_forged(place: Path, seed: int) -> None:
     for _ in range(_A_BATCH):
         layout = replace(header.manifest.layout, compression=choose.choice(COMPRESSIONS))
         write_shard(
-            path, shard, manifest=replace(header.manifest, layout=layout), layer=header.layer
+            path, shard, manifest=replace(header.manifest, layout=layout), series=header.layer
         )
         forge(
             path, body=lambda data: mutated(data, choose.randrange(1 << 32), choose.randint(1, 3))

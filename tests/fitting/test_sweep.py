@@ -66,7 +66,7 @@ def a_shard() -> ShardData:
 
 def test_a_shard_remembers_the_share_of_the_network(tmp_path: Path) -> None:
     path = tmp_path / "0.h5"
-    write_shard(path, a_shard(), manifest=a_manifest(), layer="layer", cost=0.25)
+    write_shard(path, a_shard(), manifest=a_manifest(), series="layer", cost=0.25)
     assert read_header(path).cost == 0.25
 
 
@@ -172,9 +172,9 @@ def test_every_shard_is_read_once_for_its_layer_and_once_for_all(
     reads: Counter[tuple[str, int]] = Counter()
     read_checked = Cache.read_checked
 
-    def spy(self: Cache, layer: SeriesLike, shard: int) -> NDArray[Any]:
-        reads[str(layer), shard] += 1
-        return read_checked(self, layer, shard)
+    def spy(self: Cache, series: SeriesLike, shard: int) -> NDArray[Any]:
+        reads[str(series), shard] += 1
+        return read_checked(self, series, shard)
 
     monkeypatch.setattr(Cache, "read_checked", spy)
     sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=2))

@@ -162,7 +162,7 @@ def _write(
     )
     path = cache.shard_path(layer, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_shard(path, content, manifest=cache.manifest, layer=layer)
+    write_shard(path, content, manifest=cache.manifest, series=layer)
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:

@@ -65,7 +65,7 @@ def sparse(n: int = 5, start: int = 0) -> ShardData:
 def write(
     path: Path, shard: ShardData, dtype: str = "float32", *, compression: str = "none"
 ) -> Path:
-    write_shard(path, shard, manifest=a_manifest(dtype, compression=compression), layer="layer3")
+    write_shard(path, shard, manifest=a_manifest(dtype, compression=compression), series="layer3")
     return path
 
 

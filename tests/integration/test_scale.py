@@ -106,7 +106,7 @@ def test_a_command_reads_a_header_once(tmp_path: Path, headers: Counter[str], sh
     write_instantly(cache, range(shards))
     found = cache.status().layers[LAYER]
     assert (found.done, found.missing) == (3 * shards - len(cache.rejected()), 0)
-    assert found.rejected == len(cache.write_index()) == -(-shards // REJECTED)
+    assert found.rejected == len(cache.write_derived_files()) == -(-shards // REJECTED)
     assert cache.valid_rows(LAYER).sum() == found.done
     assert missing_shards(cache, LAYER) == []
     assert headers.total() == shards
@@ -197,7 +197,7 @@ def sparse(tmp_path: Path) -> Cache:
             image_sha256=["ab" * 32],
         )
         path = cache.shard_path(LAYER, shard)
-        write_shard(path, content, manifest=cache.manifest, layer=LAYER)
+        write_shard(path, content, manifest=cache.manifest, series=LAYER)
     return cache
 
 
@@ -216,7 +216,7 @@ def test_shards_beyond_the_first_thousand_are_read_listed_and_verified(sparse: C
 
 
 def test_a_second_reader_finds_shards_in_their_folders_and_in_the_index(sparse: Cache) -> None:
-    sparse.write_index()
+    sparse.write_derived_files()
     reading = Reader(sparse.path).read(LAYER)
     assert np.flatnonzero(reading.usable).tolist() == [0, 999, 1000, 1999, 2100]
     with h5py.File(sparse.path / "codes.h5", locking=False) as index:

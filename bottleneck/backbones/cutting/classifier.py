@@ -20,7 +20,7 @@ _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 @dataclass(frozen=True)
-class Classifier:
+class ClassifierLayer:
     """The classifier of a network.
 
     Attributes
@@ -35,7 +35,7 @@ class Classifier:
     before: frozenset[fx.Node]
 
 
-def find_classifier(graph: LayerGraph, network: nn.Module) -> Classifier | None:
+def find_classifier(graph: LayerGraph, network: nn.Module) -> ClassifierLayer | None:
     """Find the classifier of a network: the last parameters on the path to its logits.
 
     They are those of a linear layer or a convolution. If an activation follows, it is a hidden
@@ -48,7 +48,7 @@ def find_classifier(graph: LayerGraph, network: nn.Module) -> Classifier | None:
 
     Returns
     -------
-    Classifier or None
+    ClassifierLayer or None
         None if the network does not return one vector an image, or has no classifier.
     """
     classes = getattr(network, "num_classes", None)
@@ -64,7 +64,7 @@ def find_classifier(graph: LayerGraph, network: nn.Module) -> Classifier | None:
     is_hidden = any(operation(graph.program, each) in _ACTIVATIONS for each in behind)
     if weight.ndim < 2 or (is_hidden and len(weight) != classes):
         return None
-    return Classifier(result, frozenset(graph.ancestors(node)) - {node})
+    return ClassifierLayer(result, frozenset(graph.ancestors(node)) - {node})
 
 
 def dropout_rate(graph: LayerGraph, node: fx.Node) -> float | None:

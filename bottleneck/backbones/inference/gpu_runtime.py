@@ -29,8 +29,8 @@ from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 
-class _Way(NamedTuple):
-    """A way to run a network.
+class _GpuRuntime(NamedTuple):
+    """A runtime of a network on a GPU, beside the launches of PyTorch.
 
     Attributes
     ----------
@@ -51,9 +51,11 @@ class _Way(NamedTuple):
 
 
 # To record takes about a second, to compile about a minute: a fifth of what may become faster.
-_WAYS = (
-    _Way("CUDA graph", "torch", 5.0, list),
-    _Way("compiled CUDA graph", f"torch.compile {torch.__version__}", 300.0, compile_replicas),
+_GPU_RUNTIMES = (
+    _GpuRuntime("CUDA graph", "torch", 5.0, list),
+    _GpuRuntime(
+        "compiled CUDA graph", f"torch.compile {torch.__version__}", 300.0, compile_replicas
+    ),
 )
 
 
@@ -80,8 +82,9 @@ def choose_on_gpu(
     Returns
     -------
     RuntimeChoice
-        Each way is tried if as much is to be computed as it is worth, and taken if it gives the
-        network's codes, and is faster than the ways before it. Seconds of trying it are said.
+        A runtime is tried if the forward passes are expected to take the seconds from which it is
+        worth a trial. It is taken if it gives the network's codes, and is faster than those before
+        it. The note has the seconds of the trial.
     """
     choice, first = RuntimeChoice(by_torch), by_torch[0]
     if not isinstance(first.forward, TracedNetwork):
@@ -92,37 +95,37 @@ def choose_on_gpu(
     except USER_CODE_EXCEPTIONS:  # the run itself says so, or takes smaller batches
         return choice
     devices = len({replica.device for replica in by_torch})
-    for way in _WAYS:
-        if each * images / devices < way.worth:
+    for candidate in _GPU_RUNTIMES:
+        if each * images / devices < candidate.worth:
             break
-        choice = _try(way, choice, by_torch, truncated, batch)
+        choice = _try(candidate, choice, by_torch, truncated, batch)
     return choice
 
 
 def _try(
-    way: _Way,
+    candidate: _GpuRuntime,
     best: RuntimeChoice,
     by_torch: Sequence[TorchReplica],
     truncated: TruncatedNetwork,
     batch: Tensor,
 ) -> RuntimeChoice:
-    """Return a way to run a network if it is right and faster than the best so far; else that."""
+    """Return a runtime if its codes are right and it is faster than the best; else the best."""
     start = time.perf_counter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's, that TF32 is off
-            recorded = [GraphReplica(each, len(batch)) for each in way.prepare(by_torch)]
+            recorded = [GraphReplica(each, len(batch)) for each in candidate.prepare(by_torch)]
         right = gives_its_codes(recorded[0], by_torch[0], truncated)
         gain = speed_ratio(best.replicas[0], recorded[0], batch) if right else 0.0
     except USER_CODE_EXCEPTIONS as error:
-        return _stay(best, f"no {way.name}, because of {describe_error(error)}")
+        return _stay(best, f"no {candidate.name}, because of {describe_error(error)}")
     seconds = time.perf_counter() - start
     if not right:
-        return _stay(best, f"the codes of a {way.name} are not those of the network")
+        return _stay(best, f"the codes of a {candidate.name} are not those of the network")
     speed = f"{gain:.2f} times as fast in a trial of {seconds:.1f} s"
     if gain < LEAST_GAIN:
-        return _stay(best, f"a {way.name} is {speed}")
-    return RuntimeChoice(recorded, way.runtime, f"runtime: {way.name}, {speed}")
+        return _stay(best, f"a {candidate.name} is {speed}")
+    return RuntimeChoice(recorded, candidate.runtime, f"runtime: {candidate.name}, {speed}")
 
 
 def _stay(best: RuntimeChoice, why: str) -> RuntimeChoice:

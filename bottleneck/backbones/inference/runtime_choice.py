@@ -27,7 +27,7 @@ from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError
 # (docs/benchmarks.md), and saves up to 45 % of the forward passes. It is tried where a thread has
 # this many images or more, but not below the first number of seconds, and always from the second.
 _WORTH_IMAGES, _WORTH_SECONDS = 800, (4.0, 20.0)
-_WORTH_A_WORD = 2.0  # seconds from which the user is told that it is not tried
+_LEAST_NOTED_SECONDS = 2.0  # of forward passes, from which a note says that it is not tried
 
 # The time of a pass of a trial, of which there are twelve: a part of the forward passes, or
 # seconds, whichever is less.
@@ -96,7 +96,7 @@ def _choose_on_cpu(
         return RuntimeChoice(by_torch, note=note if worth_it else "")
     if not worth_it:
         note = f"runtime: torch; {images} images are too few for a conversion to OpenVINO"
-        return RuntimeChoice(by_torch, note=note if expected > _WORTH_A_WORD else "")
+        return RuntimeChoice(by_torch, note=note if expected > _LEAST_NOTED_SECONDS else "")
     start = time.perf_counter()
     converted = _convert(truncated, by_torch)
     if isinstance(converted, str):

@@ -1,8 +1,9 @@
-"""Networks that cannot be traced: run as they are, one batch at a time.
+"""Run networks that cannot be traced, one batch at a time.
 
-What plain PyTorch runs is run, in the first of these ways that gives the network's own codes: maps
-with channels last in memory, which is fast; maps as PyTorch makes them, for a network that views
-them; and, in float32, every number in the type that the network has it in.
+A copy of the network runs in the first of these formats that gives the codes of the network:
+feature maps with channels last in memory, which is fast; contiguous feature maps, for a network
+that calls `Tensor.view` on them; and, in float32, contiguous maps with all weights in the network's
+own types.
 """
 
 import copy
@@ -20,33 +21,41 @@ from bottleneck.backbones.probing.probe import Probe, probe_images
 from bottleneck.backbones.user_code import describe_error, errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, PrecisionError
 
-# Largest difference from the probe's codes by which a way to run a network is told to be right.
-# Rounding is far below it, and a network that reads another memory layout far above.
+# Largest difference from the probe's codes at which a format is accepted. Rounding is far below it,
+# and a network that reads another memory layout is far above.
 _TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 0.1, torch.float16: 0.1}
 
 _COPYABLE = "make it work with copy.deepcopy, for example by a method __deepcopy__"
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How a network is run: in which types, and with maps how in memory."""
+class _CopyFormat:
+    """Number types and memory format in which a copy of a network runs.
+
+    Attributes
+    ----------
+    rounded : bool
+        Whether all weights and buffers are cast to the type of the copy.
+    memory_format : torch.memory_format
+        Of feature maps.
+    """
 
     rounded: bool
     memory_format: torch.memory_format
 
 
-_CHANNELS_LAST = _Way(rounded=True, memory_format=torch.channels_last)
-_CONTIGUOUS = _Way(rounded=True, memory_format=torch.contiguous_format)
-_AS_IT_IS = _Way(rounded=False, memory_format=torch.contiguous_format)
+_CHANNELS_LAST = _CopyFormat(rounded=True, memory_format=torch.channels_last)
+_CONTIGUOUS = _CopyFormat(rounded=True, memory_format=torch.contiguous_format)
+_UNROUNDED = _CopyFormat(rounded=False, memory_format=torch.contiguous_format)
 
 
 class UntracedNetwork:
-    """A copy of a truncated network, which only one thread may be in.
+    """Copy of a truncated network, which one thread at a time may run.
 
     Parameters
     ----------
     truncated : TruncatedNetwork
-        Of a network in float32 on the CPU, which stays as it is.
+        Of a network in float32 on the CPU. It is not modified.
     probe : Probe
         Its codes of `probe_images`.
     size : int
@@ -67,7 +76,7 @@ class UntracedNetwork:
     BackboneError
         The network cannot be copied, or a copy does not work.
     PrecisionError
-        It works in float32 alone; the message names the operation that does not.
+        It works in float32 only; the message names the operation that does not.
 
     Examples
     --------
@@ -93,13 +102,13 @@ class UntracedNetwork:
     ) -> None:
         self._lock, self._one_by_one = Lock(), not probe.takes_batches
         self._images = probe_images(size).to(device, dtype)
-        ways = [_CHANNELS_LAST, _CONTIGUOUS]
+        formats = [_CHANNELS_LAST, _CONTIGUOUS]
         if dtype is torch.float32:
-            ways.append(_AS_IT_IS)
+            formats.append(_UNROUNDED)
         errors: list[BaseException] = []
         self.deviation = torch.inf
-        for way in ways:
-            self._use(truncated, way, dtype, device)
+        for chosen in formats:
+            self._use(truncated, chosen, dtype, device)
             try:
                 self.deviation = _deviation(probe.codes, self(self._images.clone()))
             except USER_CODE_EXCEPTIONS as error:
@@ -107,7 +116,7 @@ class UntracedNetwork:
                 continue
             if self.deviation <= _TOLERANCE[dtype]:
                 return
-        if len(errors) == len(ways):
+        if len(errors) == len(formats):
             self._fail(errors[-1], dtype)
         if dtype is torch.float32:
             raise BackboneError(
@@ -129,7 +138,7 @@ class UntracedNetwork:
         dict of str to Tensor of float32, shape (n, *code_shape)
             By layer.
         """
-        batch = batch.contiguous(memory_format=self._way.memory_format)
+        batch = batch.contiguous(memory_format=self._format.memory_format)
         with self._lock:
             if not self._one_by_one:
                 return self._forward(batch)
@@ -137,20 +146,24 @@ class UntracedNetwork:
         return {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
 
     def _use(
-        self, truncated: TruncatedNetwork, way: _Way, dtype: torch.dtype, device: torch.device
+        self,
+        truncated: TruncatedNetwork,
+        chosen: _CopyFormat,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
-        """Copy the network, for one way of running it."""
+        """Copy the network, to run in one format."""
         with errors_in_one_line(
             "the network can be neither traced nor copied",
             hint=_COPYABLE,
         ):
             network: nn.Module = copy.deepcopy(truncated.network)
-        if way.rounded:
+        if chosen.rounded:
             cast_module(network, device, dtype)
         network.to(device)
-        if way.memory_format is torch.channels_last:
+        if chosen.memory_format is torch.channels_last:
             use_channels_last(network)
-        self._way = way
+        self._format = chosen
         self._forward = TruncatedNetwork(
             network, truncated.layers, relu=truncated.relu, pool=truncated.pool
         )
@@ -175,7 +188,7 @@ def _deviation(expected: dict[str, Tensor], codes: dict[str, Tensor]) -> float:
     largest = 0.0
     for layer, code in expected.items():
         if not bool(torch.isfinite(code).all()):
-            continue  # nothing can be told by them
+            continue  # a difference from them says nothing
         found = codes[layer]
         same = found.shape == code.shape and bool(torch.isfinite(found).all())
         largest = max(largest, difference(code, found) if same else torch.inf)

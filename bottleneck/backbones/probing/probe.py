@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import difference
-from bottleneck.backbones.probing.culprit import find_culprit
+from bottleneck.backbones.probing.diverging_module import find_diverging_module
 from bottleneck.backbones.probing.extreme_draws import ExtremeDraws
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
@@ -155,11 +155,11 @@ def _require_repeatable(
         if layer is None:
             continue
         why = "draws random numbers" if draws.happened() else "changes from pass to pass"
-        culprit = find_culprit(truncated.network, image, image, tries=_tries())
+        module = find_diverging_module(truncated.network, image, image, tries=_tries())
         raise BackboneError(
             f"the code at layer {layer!r} is no function of the image: in two passes, an image's "
             f"codes differ by {difference(codes[layer], again[layer]):.1%}: "
-            f"{culprit} {why}",
+            f"{module} {why}",
             hint=_EVALUATE,
         )
 
@@ -175,10 +175,10 @@ def _code_of_the_batch(
 ) -> BackboneError:
     if not _differ(together[-1], alone[-1]):  # the first one's do, as below a batch's maximum
         images, together, alone = images.flip(0), together.flip(0), alone.flip(0)
-    culprit = find_culprit(truncated.network, images, images[1:])
+    module = find_diverging_module(truncated.network, images, images[1:])
     return BackboneError(
         f"the code at layer {layer!r} is no function of the image: alone and beside another, an "
-        f"image's codes differ by {difference(together[-1], alone[-1]):.1%}: {culprit} uses "
+        f"image's codes differ by {difference(together[-1], alone[-1]):.1%}: {module} uses "
         "statistics of the batch",
         hint="use running statistics (track_running_stats=True, and weights that have them), or "
         "normalise each image by itself",

@@ -15,7 +15,7 @@ from bottleneck.cache.format.series import Series, SeriesLike
 _SHARDS_PER_FOLDER = 1000  # network file systems list large folders slowly, or not at all
 
 
-def series_dir(cache: Path, layer: SeriesLike) -> Path:
+def series_dir(cache: Path, series: SeriesLike) -> Path:
     """Return the folder of the shards of a series.
 
     Examples
@@ -25,7 +25,7 @@ def series_dir(cache: Path, layer: SeriesLike) -> Path:
     >>> series_dir(Path("photos.cache"), Series("block/1", 2)).as_posix()
     'photos.cache/codes/block%2F1@2'
     """
-    series = Series.of(layer)
+    series = Series.of(series)
     view = f"@{series.view}" if series.view else ""  # in a layer's name, an @ is %40
     return cache / "codes" / f"{quote(series.layer, safe='')}{view}"
 

@@ -31,7 +31,7 @@ def write_shard(
     shard: ShardData,
     *,
     manifest: Manifest,
-    layer: SeriesLike,
+    series: SeriesLike,
     cost: float | None = None,
     runtime: str = "torch",
 ) -> None:
@@ -46,7 +46,7 @@ def write_shard(
     manifest : Manifest
         Manifest of the cache. The shard has its version. Its layout sets the stored type and
         compression; codes beyond the range of float16 are stored as float32.
-    layer : str or Series
+    series : str or Series
         The layer, or the view of each image at a layer. The manifest has the recipe of views.
     cost : float, optional
         Share of the network's multiply-adds up to the layer.
@@ -58,7 +58,7 @@ def write_shard(
     OSError
         The file could not be written.
     """
-    series, layout = Series.of(layer), manifest.layout
+    series, layout = Series.of(series), manifest.layout
     codes = np.ascontiguousarray(shard.codes, dtype=choose_dtype(shard.codes, layout.dtype))
     rows_per_chunk = max(1, CHUNK_BYTES // max(1, codes[:1].nbytes))
     chunks = (min(len(codes), rows_per_chunk), *codes.shape[1:])

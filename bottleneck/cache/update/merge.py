@@ -45,21 +45,21 @@ class MergedImages:
     Attributes
     ----------
     table : ImageTable
-        Sizes and times are those of now. Images that are gone keep their rows, with size -1.
+        Sizes and times are the present ones. Removed images keep their rows, with size -1.
     kept : ndarray of int64, shape (n,)
         Rows of the cache whose images exist now, ascending.
     differing : ndarray of int64, shape (m,)
         Those of them whose size or modification time is not that of the cache's table.
-    gone : ndarray of int64, shape (k,)
-        Rows of the cache whose images are not among those of now, ascending.
+    removed_rows : ndarray of int64, shape (k,)
+        Rows of the cache whose images the source no longer names, ascending.
     added, removed : int
-        Images that are new, and that existed and do so no longer.
+        Number of images that are new, and of those that existed and do so no longer.
     """
 
     table: ImageTable
     kept: NDArray[np.int64]
     differing: NDArray[np.int64]
-    gone: NDArray[np.int64]
+    removed_rows: NDArray[np.int64]
     added: int
     removed: int
 
@@ -108,7 +108,7 @@ def merge_images(old: ImageTable, new: ImageTable) -> MergedImages:
     >>> merged = merge_images(table("b", "c"), table("a", "b"))
     >>> list(merged.table.path), merged.table.size.tolist(), merged.kept.tolist()
     (['b', 'c', 'a'], [1, -1, 1], [0])
-    >>> merged.differing.tolist(), merged.gone.tolist(), merged.added, merged.removed
+    >>> merged.differing.tolist(), merged.removed_rows.tolist(), merged.added, merged.removed
     ([], [1], 1, 1)
     """
     old_row = match_texts(new.path, old.path)
@@ -132,8 +132,8 @@ def merge_images(old: ImageTable, new: ImageTable) -> MergedImages:
     kept = np.flatnonzero(exists)
     same = (old.size[kept] == size[kept]) & (old.mtime_ns[kept] == mtime[kept])
     removed = int((old.exists & ~exists).sum())
-    gone = np.flatnonzero(source < 0)
-    return MergedImages(table, kept, kept[~same], gone, count - len(old), removed)
+    removed_rows = np.flatnonzero(source < 0)
+    return MergedImages(table, kept, kept[~same], removed_rows, count - len(old), removed)
 
 
 def _merge_strings(old: StringColumn, new: StringColumn, source: NDArray[np.int64]) -> StringColumn:

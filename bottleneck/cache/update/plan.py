@@ -16,8 +16,8 @@ A run that is killed before step 6 leaves rows of time -1. The next run compares
 were replaced already have the present digests and are kept, others are stale.
 
 Tasks write one table, each with new times for rows of its own shards only; of all others it keeps
-what the table has. If two write at the same time, the notes of one are lost, and its images are
-compared once more by a later run. No task removes or replaces another task's shards.
+what the table has. If two write at the same time, the sizes and times of one are lost, and its
+images are compared once more by a later run. No task removes or replaces another task's shards.
 """
 
 import dataclasses
@@ -62,8 +62,8 @@ class CacheUpdate:
         touched images are those of its own shards.
     stale : frozenset of (Series, int)
         Series and number of each shard that was made of other bytes than its images have now.
-    removed : frozenset of int
-        Rows of images that are not among those of now. A CSV's path without a file is not one of
+    removed_rows : frozenset of int
+        Rows of images that the source no longer names. A CSV's path without a file is not one of
         them, though the table has the same size and time for it.
     """
 
@@ -72,7 +72,7 @@ class CacheUpdate:
     _opened: Cache | None  # what the update was planned from
     _until_finished: ImageTable  # from `apply` until `finish`
     stale: frozenset[tuple[Series, int]] = frozenset()
-    removed: frozenset[int] = frozenset()
+    removed_rows: frozenset[int] = frozenset()
     _task: ArrayTask = ArrayTask()
     _digests: dict[int, str] = dataclasses.field(default_factory=dict)  # of changed rows, now
 
@@ -121,7 +121,7 @@ class CacheUpdate:
                 return
         write_text_atomic(path / "spec.json", manifest_text(manifest))
 
-    def finish(self, cache: Cache, layers: Collection[SeriesLike]) -> Cache:
+    def finish(self, cache: Cache, series: Collection[SeriesLike]) -> Cache:
         """Record that the task's shards of some series are of the images as they are now.
 
         Stale shards of other series are removed, unless somebody has replaced them.
@@ -130,7 +130,7 @@ class CacheUpdate:
         ----------
         cache : Cache
             What `apply` returned.
-        layers : collection of str or Series
+        series : collection of str or Series
             Series of which every shard of the task is finished.
 
         Returns
@@ -143,13 +143,13 @@ class CacheUpdate:
         OSError
             A file could not be written or removed.
         """
-        made = set(map(Series.of, layers))
+        made = set(map(Series.of, series))
         others = [item for item in sorted(self.stale) if item[0] not in made]
         stale = [item for item in others if self._is_stale(*item)]
         if stale:
             delete_derived_files(cache)
-        for series, shard in stale:
-            cache.shard_path(series, shard).unlink(missing_ok=True)
+        for stale_series, shard in stale:
+            cache.shard_path(stale_series, shard).unlink(missing_ok=True)
         if self._until_finished is self.cache.images:
             return cache
         return dataclasses.replace(self._write(self.cache.images), manifest=cache.manifest)
@@ -164,7 +164,7 @@ class CacheUpdate:
         path = self.cache.path / "images.csv"
         if self._opened is not None and table is not self._opened.images:
             own = _own_rows(len(table), self.cache.layout.shard_size, self._task)
-            table = _with_notes_of_others(table, path, own, known=self._opened.images)
+            table = _with_stamps_of_other_tasks(table, path, own, known=self._opened.images)
         table.write_csv(path)
         return dataclasses.replace(self.cache, images=table)
 
@@ -247,15 +247,16 @@ def _compare(
     own = _own_rows(len(merged.table), opened.layout.shard_size, task)
     after = dataclasses.replace(planned, images=merged.table)
     found = compare_content(after, source, suspects[own[suspects]])
-    # No shard of now holds the rows of one that new images make longer: those of then do.
+    # New images make the last shard longer, so that its old file counts as unfinished in `after`.
+    # Its rows are compared with that file as the cache had it before.
     unheld = np.setdiff1d(suspects[own[suspects]], np.union1d(found.same, found.changed))
     outgrown = compare_content(opened, source, unheld)
     differing = merged.differing
-    final = _with_old_notes(merged.table, opened.images, differing[~own[differing]])
+    final = _with_stamps_of(merged.table, opened.images, differing[~own[differing]])
     if final == opened.images:  # the object itself, so that the file is not read again
         final = opened.images
-    unknown = np.setdiff1d(differing, found.same)  # by any code; others' rows are old already
-    until_then = _with_old_notes(final, opened.images, np.union1d(unknown, found.changed))
+    unknown = np.setdiff1d(differing, found.same)  # other tasks' rows have the old stamps already
+    until_then = _with_stamps_of(final, opened.images, np.union1d(unknown, found.changed))
     return CacheUpdate(
         dataclasses.replace(planned, images=final),
         ImageChanges(
@@ -267,7 +268,7 @@ def _compare(
         opened,
         _with_unsure_time(until_then, found),
         stale=found.stale,
-        removed=frozenset(merged.gone.tolist()),
+        removed_rows=frozenset(merged.removed_rows.tolist()),
         _task=task,
         _digests=found.digests,
     )
@@ -279,8 +280,8 @@ def _own_rows(count: int, shard_size: int, task: ArrayTask) -> NDArray[np.bool_]
     return own
 
 
-def _with_old_notes(table: ImageTable, old: ImageTable, rows: NDArray[np.int64]) -> ImageTable:
-    """Return a table in which some rows have the size and time that an older one has."""
+def _with_stamps_of(table: ImageTable, old: ImageTable, rows: NDArray[np.int64]) -> ImageTable:
+    """Return a table whose size and time of some rows are those of an older table."""
     if not len(rows):
         return table
     size, mtime = table.size.copy(), table.mtime_ns.copy()
@@ -296,12 +297,12 @@ def _with_unsure_time(table: ImageTable, found: ContentComparison) -> ImageTable
     return dataclasses.replace(table, mtime_ns=mtime)
 
 
-def _with_notes_of_others(
+def _with_stamps_of_other_tasks(
     table: ImageTable, path: Path, own: NDArray[np.bool_], *, known: ImageTable
 ) -> ImageTable:
     """Return a table with the sizes and times that the file has for the rows of other tasks.
 
-    Rows that somebody has appended in the meantime stay. A file of other images is not regarded.
+    Rows that somebody has appended in the meantime stay. A file of other images is ignored.
     """
     try:
         now = ImageTable.read_csv(path, known=known)
@@ -310,9 +311,9 @@ def _with_notes_of_others(
     if now is known or not all(map(operator.eq, now.path, table.path)):  # as far as both go
         return table
     if len(now) > len(table):
-        return _with_old_notes(now, table, np.flatnonzero(own))
+        return _with_stamps_of(now, table, np.flatnonzero(own))
     others = np.flatnonzero(~own[: len(now)] & table.exists[: len(now)])
-    return _with_old_notes(table, now, others)
+    return _with_stamps_of(table, now, others)
 
 
 def _require_free(path: Path) -> None:

@@ -1,4 +1,8 @@
-"""A cache without shards binds nothing: its spec may be replaced by that of the next run."""
+"""Remove a cache that has no shards, so that the next run may use another spec.
+
+Until a cache has its first shard, its spec may still be replaced. A run therefore checks, before it
+writes a shard, that no other run has replaced the spec meanwhile.
+"""
 
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +14,7 @@ from bottleneck.errors import SpecMismatchError
 
 
 def release_empty_cache(path: Path) -> bool:
-    """Remove what a run has left that ended before its first shard.
+    """Remove the files of a run that ended before it had written its first shard.
 
     Parameters
     ----------
@@ -38,7 +42,7 @@ def release_empty_cache(path: Path) -> bool:
     return True
 
 
-def require_bound(cache: Cache) -> None:
+def require_spec_of_run(cache: Cache) -> None:
     """Require that a cache has the spec and views of the run that is about to write a shard.
 
     Parameters

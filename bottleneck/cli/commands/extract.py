@@ -13,12 +13,12 @@ from bottleneck.cli.options import (
     force_option,
     json_option,
     network_options,
-    preprocess_options,
     shard_options,
     take,
     take_executor,
-    take_preprocess,
+    take_transform,
     take_views,
+    transform_options,
     view_options,
 )
 from bottleneck.cli.output import print_notes, print_result
@@ -44,7 +44,7 @@ from bottleneck.cli.types import PATH, Task
     help="Make only part I of N, counted from 0, or all.  [auto: as the scheduler says; else all]",
 )
 @executor_options
-@preprocess_options
+@transform_options
 @view_options
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option(
@@ -119,7 +119,7 @@ def extract(
         result = run(
             images,
             out,
-            transform=take_preprocess(options),
+            transform=take_transform(options),
             storage=take(StorageOptions, options),
             compute=take(ComputeOptions, options, device=device),
             run=take(RunOptions, options, executor=executor, on_progress=on_progress),

@@ -9,11 +9,11 @@ from bottleneck.cli.options import (
     device_options,
     json_option,
     network_options,
-    preprocess_options,
     shard_options,
     take,
-    take_preprocess,
+    take_transform,
     take_views,
+    transform_options,
     view_options,
 )
 from bottleneck.cli.output import print_result
@@ -26,7 +26,7 @@ from bottleneck.cli.types import PATH
 @device_options
 @shard_options
 @click.option("--tasks", type=int, default=1, show_default=True, help="Number of array tasks.")
-@preprocess_options
+@transform_options
 @view_options
 @json_option
 def plan(images: Path, as_json: bool, **options: Any) -> None:
@@ -45,7 +45,7 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
 
     result = run(
         images,
-        transform=take_preprocess(options),
+        transform=take_transform(options),
         storage=take(StorageOptions, options),
         compute=take(ComputeOptions, options),
         views=take_views(options),

@@ -10,9 +10,9 @@ from bottleneck.cli.interrupts import note_kept
 from bottleneck.cli.options import (
     json_option,
     overwrite_option,
-    preprocess_options,
     take,
-    take_preprocess,
+    take_transform,
+    transform_options,
 )
 from bottleneck.cli.output import print_either, read_labels
 from bottleneck.cli.progress import tuning_progress
@@ -23,7 +23,7 @@ from bottleneck.cli.types import PATH
 @click.command()
 @click.argument("source", metavar="CACHE|IMAGES", type=PATH)
 @tuning_options
-@preprocess_options
+@transform_options
 @click.option("-o", "--out", type=PATH, help="File of the result.  [tail-LAYER.safetensors]")
 @overwrite_option
 @json_option
@@ -72,7 +72,7 @@ def tune(
     from bottleneck.runtime import require_writable_output
 
     transform = {
-        name: value for name, value in take_preprocess(options).items() if value is not None
+        name: value for name, value in take_transform(options).items() if value is not None
     }
     if options["augmentations"] == ("none",):
         options["augmentations"] = ()

@@ -151,6 +151,6 @@ def split_of_container(name: str) -> str:
     ''
     """
     for part in reversed(name.split("/")):
-        if look := parse_split(part):
-            return look.split
+        if parsed := parse_split(part):
+            return parsed.split
     return ""

@@ -149,7 +149,7 @@ def estimate_disk_use(
     cache: Cache,
     layers: "Sequence[Layer]",
     missing: MissingShards,
-    removed: Collection[int] = (),
+    removed_rows: Collection[int] = (),
 ) -> DiskEstimate:
     """Estimate what an extraction is to write.
 
@@ -161,7 +161,7 @@ def estimate_disk_use(
         The layers of the run.
     missing : dict of tuple of Series to list of int
         The shards to make, by the series that lack them.
-    removed : collection of int
+    removed_rows : collection of int
         Rows of removed images. They take their space, and are not encoded.
 
     Returns
@@ -176,7 +176,7 @@ def estimate_disk_use(
     OSError
         The disk does not say how much is free.
     """
-    gone = Counter(row // cache.layout.shard_size for row in removed)
+    gone = Counter(row // cache.layout.shard_size for row in removed_rows)
 
     def images(shards: Sequence[int]) -> int:
         return sum(len(cache.rows(shard)) - gone[shard] for shard in shards)

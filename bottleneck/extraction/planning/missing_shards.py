@@ -98,7 +98,7 @@ def finish_task(cache: Cache, series: Sequence[Series], task: ArrayTask) -> dict
         task's own.
     """
     if task.count == 1 or cache.is_full(series):
-        return cache.write_index()
+        return cache.write_derived_files()
     return cache.rejected(task.shards(cache.shard_count))
 
 

@@ -18,12 +18,12 @@ class RemainingImages:
     ----------
     source : ImageSource
         Where the images are.
-    removed : frozenset of int
+    removed_rows : frozenset of int
         Rows of the cache whose images the source does not name any more.
     """
 
     source: ImageSource
-    removed: frozenset[int]
+    removed_rows: frozenset[int]
 
     @property
     def table(self) -> ImageTable:
@@ -32,7 +32,7 @@ class RemainingImages:
 
     def read(self, row: int) -> bytes:
         """Return the bytes of an encoded image; see `bottleneck.data.image_source.ImageSource`."""
-        if row in self.removed:  # though a CSV may have left it out whose file is still there
+        if row in self.removed_rows:  # though a CSV may have left it out whose file is still there
             raise ImageError(REMOVED)
         return self.source.read(row)
 

@@ -16,7 +16,7 @@ from bottleneck.cache import (
     Series,
     ShardData,
     choose_dtype,
-    require_bound,
+    require_spec_of_run,
     write_shard,
 )
 from bottleneck.data import ImageSource
@@ -95,14 +95,14 @@ def _write_task(
     costs = {layer.name: layer.cost for layer in encoder.layers}
 
     def write() -> None:
-        require_bound(cache)
+        require_spec_of_run(cache)
         for each in series:
             of_view = [part for part in parts if part.view == each.view]
             write_shard(
                 cache.shard_path(each, shard),
                 _concatenate(cache, shard, each.layer, of_view),
                 manifest=cache.manifest,
-                layer=each,
+                series=each,
                 cost=costs[each.layer],
                 runtime=encoder.runner.runtime.name,
             )

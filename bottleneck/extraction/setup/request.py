@@ -105,7 +105,7 @@ class PlannedRun:
     @property
     def source(self) -> RemainingImages:
         """Return the images, of which those that were removed are not read."""
-        return RemainingImages(self.request.source, self.update.removed)
+        return RemainingImages(self.request.source, self.update.removed_rows)
 
 
 def _find_missing(update: CacheUpdate, series: Sequence[Series], run: RunOptions) -> MissingShards:
@@ -113,6 +113,6 @@ def _find_missing(update: CacheUpdate, series: Sequence[Series], run: RunOptions
     cache, shards = update.cache, set[int]()
     if run.retry_rejected and not update.new:
         rejected = cache.rejected(run.task.shards(cache.shard_count))
-        shards = {row // cache.layout.shard_size for row in rejected.keys() - update.removed}
+        shards = {row // cache.layout.shard_size for row in rejected.keys() - update.removed_rows}
     asked = {(Series.of(layer), shard) for layer, shard in run.redo}
     return find_missing(cache, series, run.task, {*asked, *update.stale, *product(series, shards)})

@@ -238,10 +238,10 @@ def _shuffle(
     maps, index = np.empty((size, *shape), dtype=np.float32), np.empty(size, dtype=np.int64)
     held = 0
     for block, numbers in arriving:
-        room = min(size - held, len(block))
-        maps[held : held + room], index[held : held + room] = block[:room], numbers[:room]
-        held += room
-        for start in range(room, len(block), size):
+        filled = min(size - held, len(block))
+        maps[held : held + filled], index[held : held + filled] = block[:filled], numbers[:filled]
+        held += filled
+        for start in range(filled, len(block), size):
             new = slice(start, start + size)
             out = random.choice(size, size=len(numbers[new]), replace=False)
             yield maps[out], index[out]

@@ -126,9 +126,9 @@ class CrossValidation:
         """
         training = self._training
         values = np.zeros((len(training.targets), training.classes))
-        for fold, (_, held_back) in zip(self._folds(scaling), self._splits, strict=True):
+        for fold, (_, validation) in zip(self._folds(scaling), self._splits, strict=True):
             (solution,) = self._solve(fold, [c], tol=_CALIBRATION_TOL)
-            values[held_back] = fold.decision_values(solution)
+            values[validation] = fold.decision_values(solution)
         fit = fit_platt if training.multilabel else fit_temperature
         return fit(values, training.targets), values
 

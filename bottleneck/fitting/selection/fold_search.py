@@ -59,7 +59,7 @@ class FoldSearch:
         scaling: str,
         max_c: float,
     ) -> None:
-        rows, self._held_back = fold
+        rows, self._validation_rows = fold
         self._training, self._clf = training, options.clf
         part = training.take(rows)
         self._scaler = part.fit_scaler(scaling)
@@ -86,7 +86,7 @@ class FoldSearch:
         return np.concatenate(list(self._validation().codes.map_blocks(values)))
 
     def _validation(self) -> TrainingSet:
-        return self._training.take(self._held_back).scaled(self._scaler).averaged()
+        return self._training.take(self._validation_rows).scaled(self._scaler).averaged()
 
 
 def fold_bytes(training: TrainingSet, cs: int) -> int:

@@ -17,13 +17,15 @@ from bottleneck.linear.solver.objective import DualBound, Objective, Point, epsi
 _MEMORY = 6  # pairs of a quasi-Newton step; 20 took as many passes
 _ARMIJO = 1e-4
 _TINY = 1e-30
-# Converged problems are dropped once they are 25 % with a gap below tol/4. Dropping copies the
-# remaining state, so not earlier; and a less exact solution would slow down the next C.
-_SHED, _FAR = 0.25, 0.25
+# Problems are dropped once a share of `_DROP_SHARE` has a gap below `_DROP_GAP` times the
+# tolerance. Dropping copies the remaining state, so not earlier; a less exact solution would slow
+# down the next C.
+_DROP_SHARE, _DROP_GAP = 0.25, 0.25
 _SHORTEST = 1e-10  # a step shorter than this share of the quasi-Newton step is rounding
-# Newton steps replace L-BFGS once it has taken twice as many passes as one costs: with a small C it
-# has arrived by then. Never where one costs more than fifteen. From far away they may take long.
-_AGAIN, _DEAR, _MOST_STEPS = 2.0, 15.0, 25
+# Newton steps replace L-BFGS once it has taken `_NEWTON_AFTER` times as many passes as one costs:
+# with a small C it has converged by then. They are not used where one costs more than
+# `_MAX_NEWTON_COST` passes. Far from the minimum they may take long, so their number is bounded.
+_NEWTON_AFTER, _MAX_NEWTON_COST, _MAX_NEWTON_STEPS = 2.0, 15.0, 25
 _PATIENCE = 20  # passes in which an objective must fall by more than its rounding
 
 
@@ -39,7 +41,9 @@ class _Search:
         self.f, self.xp = objective, objective.xp
         self.point = objective(start)
         # Not once few problems are left: the next C has all of them again.
-        self.newton_steps = _MOST_STEPS if objective.newton_cost(self.point) <= _DEAR else 0
+        self.newton_steps = (
+            _MAX_NEWTON_STEPS if objective.newton_cost(self.point) <= _MAX_NEWTON_COST else 0
+        )
         self.newton = newton and self.newton_steps > 0
         self.pairs: list[tuple[Array, Array, Array]] = []
         self.length = self.xp.ones_like(self.point.value)
@@ -110,7 +114,7 @@ class _Search:
         """Compute the quasi-Newton direction, except for problems that keep the old one."""
         xp, point = self.xp, self.point
         if self.newton_steps and not self.newton:
-            self.newton = self.f.newton_cost(point) <= self.f.passes / _AGAIN
+            self.newton = self.f.newton_cost(point) <= self.f.passes / _NEWTON_AFTER
         if self.newton_steps and self.newton:
             self.newton_steps -= 1
             direction = self.f.newton_direction(point)
@@ -264,15 +268,17 @@ def minimise(
         done = (gap <= tol) | search.stuck
         share = float(xp.mean(xp.astype(done, xp.float64)))
         over = share == 1 or objective.passes >= max_passes
-        far = done if search.newton else (gap <= _FAR * tol) | search.stuck
-        shed = float(xp.mean(xp.astype(far, xp.float64)))
-        if over or (one_vs_rest and (shed >= _SHED or (search.newton and shed > 0))):
-            leaving = xp.nonzero(far | over)[0]
+        droppable = done if search.newton else (gap <= _DROP_GAP * tol) | search.stuck
+        drop_share = float(xp.mean(xp.astype(droppable, xp.float64)))
+        if over or (
+            one_vs_rest and (drop_share >= _DROP_SHARE or (search.newton and drop_share > 0))
+        ):
+            leaving = xp.nonzero(droppable | over)[0]
             result.record(xp.take(remaining, leaving, axis=0), leaving, search, gap)
             if over:
                 result.passes, result.newton = objective.passes, search.newton
                 return result
-            staying = xp.nonzero(~far)[0]
+            staying = xp.nonzero(~droppable)[0]
             remaining = xp.take(remaining, staying, axis=0)
             search.take(staying)
         search.step()

@@ -252,11 +252,11 @@ def test_a_thread_runs_a_program_of_its_own_unless_the_weights_are_too_large_to_
 
 
 @installed
-@pytest.mark.parametrize(("room", "images_a_pass"), [(1, 1), (1 << 40, 4)])
+@pytest.mark.parametrize(("budget", "images_a_pass"), [(1, 1), (1 << 40, 4)])
 def test_the_larger_the_maps_the_fewer_images_are_in_a_pass(
-    room: int, images_a_pass: int, monkeypatch: pytest.MonkeyPatch
+    budget: int, images_a_pass: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_replica, "_LARGEST_MAP", room)
+    monkeypatch.setattr(openvino_replica, "_LARGEST_MAP", budget)
     images, runner = pixels(7), make()
     runner.choose_runtime("openvino", 7)
     (replica, *_) = runner.runtime.replicas

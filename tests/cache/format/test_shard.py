@@ -151,7 +151,7 @@ def test_rows_and_paths_are_read_without_the_codes(tmp_path: Path) -> None:
 
 def test_the_cost_of_a_layer_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "0.h5"
-    write_shard(path, a_shard(), manifest=a_manifest(), layer="layer3", cost=0.25)
+    write_shard(path, a_shard(), manifest=a_manifest(), series="layer3", cost=0.25)
     assert read_header(path).cost == 0.25
     for value in (-0.1, 1.5, np.nan, "half", [0.1]):
 

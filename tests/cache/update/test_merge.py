@@ -35,8 +35,10 @@ def test_merging_keeps_rows_adds_at_the_end_and_finds_every_difference(
     for path, size in zip(merged.path, merged.size.tolist(), strict=True):
         assert size == new.get(path, -1)
     assert found.added == len(new.keys() - old.keys())
-    assert [merged.path[row] for row in found.gone] == [path for path in old if path not in new]
-    assert found.removed == len(found.gone)
+    assert [merged.path[row] for row in found.removed_rows] == [
+        path for path in old if path not in new
+    ]
+    assert found.removed == len(found.removed_rows)
     again = merge_images(merged, now)
     assert (again.table.path, len(again.differing)) == (merged.path, 0)
     assert (again.added, again.removed) == (0, 0)

@@ -90,7 +90,7 @@ def test_an_index_that_was_not_written_is_written_by_the_next_run(
 ) -> None:
     cache = extract_tiny(photos).cache
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Cache, "write_index", killed)
+        patch.setattr(Cache, "write_derived_files", killed)
         extract_tiny(photos, layers=["layer3"])
     assert extract_tiny(photos, layers=["layer3"]).rows == 0
     with h5py.File(cache.path / "codes.h5") as index:

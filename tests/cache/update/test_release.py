@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bottleneck.cache.store import open_cache
-from bottleneck.cache.update.release import release_empty_cache, require_bound
+from bottleneck.cache.update.release import release_empty_cache, require_spec_of_run
 from bottleneck.errors import SpecMismatchError
 
 
@@ -36,8 +36,8 @@ def test_what_is_no_cache_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_a_shard_of_a_spec_that_was_replaced_is_refused(cache: Path) -> None:
     opened = open_cache(cache)
-    require_bound(opened)
+    require_spec_of_run(opened)
     spec = dataclasses.replace(opened.spec, precision="bfloat16")
     changed = dataclasses.replace(opened.manifest, spec=spec)
     with pytest.raises(SpecMismatchError, match=r"precision is float32 in cache .* begun anew"):
-        require_bound(dataclasses.replace(opened, manifest=changed))
+        require_spec_of_run(dataclasses.replace(opened, manifest=changed))

@@ -85,7 +85,7 @@ def test_each_view_that_is_missing_is_a_forward_pass_and_takes_the_space_of_the_
 def test_rows_of_removed_images_take_their_space_and_are_not_encoded(planned: Cache) -> None:
     wide, flat = [Series("wide"), Series("wide", 1)], Series("flat")
     missing = {(*wide, flat): [0, 4], tuple(wide): [1]}
-    found = estimate_disk_use(planned, [WIDE, FLAT], missing, removed={1, 2, 30, 33})
+    found = estimate_disk_use(planned, [WIDE, FLAT], missing, removed_rows={1, 2, 30, 33})
     assert (found.rows, found.passes) == (6 + 3 + 8, 2 * (6 + 3 + 8))
     assert (found.layers["wide"].rows, found.layers["flat"].rows) == (34, 9)
     all_rows = estimate_disk_use(planned, [WIDE, FLAT], missing)
@@ -123,7 +123,7 @@ def test_a_real_shard_takes_no_more_and_not_much_less(
     )
     layout = StorageLayout(dtype, rows, "none")
     manifest = dataclasses.replace(planned.manifest, layout=layout)
-    write_shard(written, shard, manifest=manifest, layer="flat")
+    write_shard(written, shard, manifest=manifest, series="flat")
     blank, zeros = [""] * rows, np.zeros(rows, dtype=np.int64)
     many = ImageTable(blank, blank, blank, blank, zeros, zeros)
     cache = Cache(planned.path, manifest, many)

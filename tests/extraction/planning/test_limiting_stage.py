@@ -21,9 +21,9 @@ from bottleneck.runtime import StageTimer
 def test_the_limit_is_the_stage_that_the_others_wait_for(
     seconds: dict[str, float], stage: str
 ) -> None:
-    clock = StageTimer()
-    clock.seconds.update(seconds)
-    assert slowest_stage(clock) == stage
+    timer = StageTimer()
+    timer.seconds.update(seconds)
+    assert slowest_stage(timer) == stage
 
 
 def advice(timer: StageTimer) -> str:
@@ -40,14 +40,14 @@ def advice(timer: StageTimer) -> str:
     ],
 )
 def test_the_advice_names_what_the_others_wait_for(seconds: dict[str, float], word: str) -> None:
-    clock = StageTimer()
-    clock.seconds.update(seconds)
-    assert advice(clock).startswith(word)
+    timer = StageTimer()
+    timer.seconds.update(seconds)
+    assert advice(timer).startswith(word)
 
 
 def test_decoders_short_of_cores_are_not_told_to_be_more() -> None:
-    clock = StageTimer()
-    clock.seconds.update(wait=6.0, forward=4.0, decode=9.0, read=1.0)
-    assert "`workers`" not in advice(clock)
-    clock.seconds.update(read=10.0)
-    assert "`workers`" in advice(clock)
+    timer = StageTimer()
+    timer.seconds.update(wait=6.0, forward=4.0, decode=9.0, read=1.0)
+    assert "`workers`" not in advice(timer)
+    timer.seconds.update(read=10.0)
+    assert "`workers`" in advice(timer)

@@ -179,7 +179,7 @@ def test_a_worker_with_several_threads_has_one_network(
         )
     assert sum(piece.rows for piece in made) == 34
     assert len(list(notes.iterdir())) == before + 1
-    cache.write_index()
+    cache.write_derived_files()
     np.testing.assert_array_equal(codes(cache.path, "layer2"), expected)
 
 

@@ -180,7 +180,7 @@ def reject(cache: Cache, series: Series, row: int) -> None:
     valid = old.row != row
     reason = ["" if ok else "broken" for ok in valid]
     write_shard(
-        path, replace(old, valid=valid, reason=reason), manifest=cache.manifest, layer=series
+        path, replace(old, valid=valid, reason=reason), manifest=cache.manifest, series=series
     )
 
 

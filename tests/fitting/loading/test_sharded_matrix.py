@@ -51,7 +51,7 @@ def a_cache(
         here, none = slice(rows.start, rows.stop), [""] * len(rows)
         valid = np.ones(len(rows), dtype=bool)
         shard = ShardData(codes[here], np.array(rows), names[here], none, valid, none, none)
-        write_shard(cache.shard_path(LAYER, k), shard, manifest=cache.manifest, layer=LAYER)
+        write_shard(cache.shard_path(LAYER, k), shard, manifest=cache.manifest, series=LAYER)
     return cache
 
 

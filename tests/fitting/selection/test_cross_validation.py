@@ -56,8 +56,8 @@ def scores_by_hand(
     if leak:
         X, scaling = SCALERS[scaling]().fit_transform(X), "none"
     return [
-        by_sklearn(clf, c, scaling).fit(X[here], y[here]).score(X[held_back], y[held_back])
-        for here, held_back in make_folds(dataset, folds)
+        by_sklearn(clf, c, scaling).fit(X[here], y[here]).score(X[validation], y[validation])
+        for here, validation in make_folds(dataset, folds)
     ]
 
 
@@ -94,8 +94,8 @@ def test_the_least_c_still_points_from_class_to_class(clf: str, scaling: str, c:
 @pytest.mark.parametrize("kind", [ClassifierOptions, SklearnOptions])
 def test_scaling_is_fitted_on_the_training_part_alone(kind: type[ClassifierOptions]) -> None:
     X, y = clouds(n=60, k=2, apart=6)
-    _, held_back = make_folds(training(X, y), 5)[0]
-    X[held_back[0]] *= 1e5  # scaled by it, the other rows would all be the same
+    _, validation = make_folds(training(X, y), 5)[0]
+    X[validation[0]] *= 1e5  # scaled by it, the other rows would all be the same
     dataset = training(X, y)
     grid = (1e-3,)
     (candidate,) = chosen(dataset, kind("svm"), c=grid).candidates
@@ -121,13 +121,13 @@ def test_several_labels_are_judged_by_mean_average_precision(clf: str) -> None:
     assert found.metric == "mean_average_precision"
     splits = make_folds(dataset, 5)
     for candidate in found.candidates:
-        for score, (here, held_back) in zip(candidate.scores, splits, strict=True):
+        for score, (here, validation) in zip(candidate.scores, splits, strict=True):
             scaler = SCALERS["standardize"]().fit(X[here])
-            rows, unseen = scaler.transform(X[here]), scaler.transform(X[held_back])
+            rows, unseen = scaler.transform(X[here]), scaler.transform(X[validation])
             models = [MODELS[clf](C=candidate.c).fit(rows, label) for label in targets[here].T]
             margins = np.stack([model.decision_function(unseen) for model in models], axis=1)
             assert score == pytest.approx(
-                average_precision_score(targets[held_back], margins), abs=0.01
+                average_precision_score(targets[validation], margins), abs=0.01
             )
 
 

@@ -16,7 +16,7 @@ from tests.helpers.problems import Rows
 def test_a_fold_judges_rows_it_was_not_trained_on(clf: str, k: int, in_memory: bool) -> None:
     X, y = clouds(k=k)
     codes = ArrayMatrix(X) if in_memory else Rows(X, [7, 30, 64], in_memory=False)
-    here, held_back = split = make_folds(training(X, y), 4)[0]
+    here, validation = split = make_folds(training(X, y), 4)[0]
     fold = FoldSearch(
         TrainingSet(codes, y, k), split, ClassifierOptions(clf), scaling="standardize", max_c=1.0
     )
@@ -24,14 +24,14 @@ def test_a_fold_judges_rows_it_was_not_trained_on(clf: str, k: int, in_memory: b
     scores = fold.scores(solutions, "accuracy")
     for solution, score in zip(solutions, scores, strict=True):
         model = by_sklearn(clf, solution.c).fit(X[here], y[here])
-        expected = model.decision_function(X[held_back])
+        expected = model.decision_function(X[validation])
         values = fold.decision_values(solution)
-        assert values.shape == (len(held_back), k)
+        assert values.shape == (len(validation), k)
         if k == 2:  # as a head's: of softmax -m/2 and m/2, so that theirs is m
             share = 0.5 if clf == "softmax" else 1.0
             expected = share * np.stack([-expected, expected], axis=1)
         np.testing.assert_allclose(values, expected, atol=0.02)
-        assert score == accuracy_score(y[held_back], values.argmax(axis=1))
+        assert score == accuracy_score(y[validation], values.argmax(axis=1))
 
 
 def test_the_estimate_counts_rows_basis_and_minimisers() -> None:

@@ -51,7 +51,7 @@ def lessons(draw: st.DrawFn, *, grouped: bool | None = None) -> TrainingSet:
 
 
 def sides(splits: Sequence[Fold]) -> list[tuple[set[int], set[int]]]:
-    return [(set(here.tolist()), set(held_back.tolist())) for here, held_back in splits]
+    return [(set(here.tolist()), set(validation.tolist())) for here, validation in splits]
 
 
 def folds_or_none(training: TrainingSet, folds: int) -> list[Fold]:
@@ -71,14 +71,14 @@ def test_every_row_is_held_back_once_and_learnt_from_otherwise(
     splits = folds_or_none(training, folds)
     n = len(training.targets)
     assert len(splits) <= folds
-    for here, held_back in splits:
-        assert sorted([*here, *held_back]) == list(range(n))
+    for here, validation in splits:
+        assert sorted([*here, *validation]) == list(range(n))
         assert len(here)
-        assert len(held_back)
+        assert len(validation)
         assert (np.diff(here) > 0).all()  # codes are read in order
-        assert (np.diff(held_back) > 0).all()
+        assert (np.diff(validation) > 0).all()
     if splits:
-        assert sorted(np.concatenate([held_back for _, held_back in splits])) == list(range(n))
+        assert sorted(np.concatenate([validation for _, validation in splits])) == list(range(n))
 
 
 @settings(deadline=None)
@@ -86,9 +86,9 @@ def test_every_row_is_held_back_once_and_learnt_from_otherwise(
 def test_no_group_stands_on_both_sides(training: TrainingSet, folds: int) -> None:
     if training.groups is None:  # no row has the name of a group
         return
-    for here, held_back in folds_or_none(training, folds):
+    for here, validation in folds_or_none(training, folds):
         learnt = set(training.groups[here].tolist())
-        assert not learnt & set(training.groups[held_back].tolist())
+        assert not learnt & set(training.groups[validation].tolist())
 
 
 @settings(deadline=None)
@@ -108,17 +108,17 @@ def test_the_same_rows_have_the_same_folds(training: TrainingSet, folds: int) ->
 
 def test_classes_have_their_share_in_every_fold() -> None:
     targets = np.array([0] * 20 + [1] * 10 + [2] * 5)
-    for _, held_back in make_folds(rows(targets, 3), 5):
-        assert np.bincount(targets[held_back]).tolist() == [4, 2, 1]
+    for _, validation in make_folds(rows(targets, 3), 5):
+        assert np.bincount(targets[validation]).tolist() == [4, 2, 1]
 
 
 def test_without_groups_they_are_scikit_learns() -> None:
     targets = np.random.default_rng(0).integers(0, 3, 50)
     expected = StratifiedKFold(5, shuffle=True, random_state=0).split(targets, targets)
     found = make_folds(rows(targets, 3, [""] * 50), 5)
-    for (here, held_back), (other_here, other) in zip(found, expected, strict=True):
+    for (here, validation), (other_here, other) in zip(found, expected, strict=True):
         np.testing.assert_array_equal(here, other_here)
-        np.testing.assert_array_equal(held_back, other)
+        np.testing.assert_array_equal(validation, other)
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -126,15 +126,15 @@ def test_rows_without_a_name_are_groups_of_their_own(several: bool) -> None:
     targets = np.arange(60) % 3
     groups = ["slide"] * 6 + [""] * 54
     training = rows(np.eye(3)[targets] == 1 if several else targets, 3, groups)
-    sizes = [len(held_back) for _, held_back in make_folds(training, 5)]
+    sizes = [len(validation) for _, validation in make_folds(training, 5)]
     assert max(sizes) <= 20  # as one group, the nameless would be a fold of 54
 
 
 def test_groups_are_balanced_by_class() -> None:
     targets = np.repeat([0, 1], 30)
     groups = [f"slide{row // 3}" for row in range(60)]
-    for _, held_back in make_folds(rows(targets, 2, groups), 5):
-        assert np.bincount(targets[held_back]).tolist() == [6, 6]
+    for _, validation in make_folds(rows(targets, 2, groups), 5):
+        assert np.bincount(targets[validation]).tolist() == [6, 6]
 
 
 def test_single_images_fill_up_what_groups_leave_uneven() -> None:
@@ -185,8 +185,8 @@ def test_the_work_for_a_group_does_not_grow_with_the_classes() -> None:
 def test_folds_do_not_follow_the_order_of_the_rows(several: bool) -> None:
     targets = np.repeat([0, 1], 50)
     training = rows(np.eye(2)[targets] == 1 if several else targets, 2)
-    for _, held_back in make_folds(training, 5):
-        assert (np.diff(held_back) > 1).sum() > 5  # five neighbours' rows would be two runs
+    for _, validation in make_folds(training, 5):
+        assert (np.diff(validation) > 1).sum() > 5  # five neighbours' rows would be two runs
 
 
 # Too few

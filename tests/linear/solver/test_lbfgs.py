@@ -20,7 +20,7 @@ from tests.helpers.problems import F64, INTERCEPTS, KINDS, Problem
 def no_newton_steps() -> Iterator[None]:
     """L-BFGS alone, as where problems are large; test_newton.py has the other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lbfgs, "_DEAR", 0.0)
+        patch.setattr(lbfgs, "_MAX_NEWTON_COST", 0.0)
         yield
 
 

@@ -434,7 +434,7 @@ def test_each_c_starts_at_the_extrapolation_of_the_last_two_minimisers(
     kind: type[Loss], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(solver, "_CHEAP", 0.0)  # Newton steps for the hinge start at the last one
-    monkeypatch.setattr(descent, "_DEAR", 0.0)
+    monkeypatch.setattr(descent, "_MAX_NEWTON_COST", 0.0)
     monkeypatch.setattr(solver, "_SEPARATING", 0.0)
     problem = replace(blobs(60, 30, 3, apart=2.0), kind=kind)
     cs = [1e-3, 1e-2, 0.1, 1.0, 10.0, 1e2, 3e2, 1e3]
@@ -619,8 +619,8 @@ def test_gains_are_counted_from_zero_coefficients(
         )
         return replace(found, gap=found.gap + objective.design.is_float32)
 
-    monkeypatch.setattr(descent, "_SHED", 2.0)  # none leaves early
-    monkeypatch.setattr(descent, "_DEAR", 0.0)  # as after Newton steps
+    monkeypatch.setattr(descent, "_DROP_SHARE", 2.0)  # none leaves early
+    monkeypatch.setattr(descent, "_MAX_NEWTON_COST", 0.0)  # as after Newton steps
     monkeypatch.setattr(solver, "minimise", not_enough_in_single)
     *_, last = solve(problem, *cs, tol=1e-6)
     assert np.all(last.converged)

@@ -73,8 +73,8 @@ class Sidecars:
 
     def _take(self, name: str, stem: str, suffix: str, data: bytes) -> None:
         if suffix == ".json":
-            told = self._parse_json(name, data)
-            self._json[stem] = self._known.setdefault(told, told)
+            annotation = self._parse_json(name, data)
+            self._json[stem] = self._known.setdefault(annotation, annotation)
             return
         text = data.decode("utf-8-sig", "surrogateescape").strip()
         is_name = len(text) <= _MOST_TEXT and "\n" not in text and "\0" not in text
@@ -167,19 +167,19 @@ class Sidecars:
             raise self._error(name, "is not JSON") from error
         if not isinstance(value, dict):
             return "", "", ""
-        told = {str(key).strip().lower(): item for key, item in value.items()}
-        named = next((key for key in _LABEL_KEYS if told.get(key) is not None), "")
-        label = told.get(named, "")
+        fields = {str(key).strip().lower(): item for key, item in value.items()}
+        named = next((key for key in _LABEL_KEYS if fields.get(key) is not None), "")
+        label = fields.get(named, "")
         self._used.add(named)
-        for key, item in told.items():
+        for key, item in fields.items():
             if key in self._values or len(self._values) < _MOST_KEYS:
                 texts = self._values.setdefault(key, set())
                 if len(texts) <= _MOST_VALUES:
                     texts.add(item if isinstance(item, str) else "")
         return (
             self._label(name, label),
-            self._text(name, "split", told.get("split")),
-            self._text(name, "group", told.get("group")),
+            self._text(name, "split", fields.get("split")),
+            self._text(name, "group", fields.get("group")),
         )
 
     def _label(self, name: str, value: object) -> str:

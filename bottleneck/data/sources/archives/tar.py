@@ -24,7 +24,7 @@ from bottleneck.data.table.image_table import ImageTable, TextColumns
 from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import ImageError
 
-_THREADS = 8  # that look through archives: on a network disk most of the time is spent waiting
+_THREADS = 8  # that list archives: on a network disk most of the time is spent waiting
 
 _NO_TARGET, _SPARSE = -1, -2  # in place of an offset
 
@@ -89,7 +89,7 @@ class _Archive:
     paths : StringColumn
         The archive's name and the member's, as they are in the table of images.
     offset, size : ndarray of int64, shape (n,)
-    told : tuple of CategoricalColumn, or None
+    sidecar_columns : tuple of CategoricalColumn, or None
         Label, split and group by files beside the images; None if no image has such a file.
     notes : SourceNotes
         Members that were passed over.
@@ -101,7 +101,7 @@ class _Archive:
     paths: StringColumn
     offset: NDArray[np.int64]
     size: NDArray[np.int64]
-    told: tuple[CategoricalColumn, CategoricalColumn, CategoricalColumn] | None
+    sidecar_columns: tuple[CategoricalColumn, CategoricalColumn, CategoricalColumn] | None
     notes: SourceNotes
 
     def members(self) -> Iterator[str]:
@@ -262,8 +262,8 @@ def _columns(
     label, split, group = (CategoricalColumn() for _ in range(3))
     for archive in archives:
         empty = CategoricalColumn(repeat("", len(archive.paths)))
-        told = archive.told or (empty, empty, empty)
-        for column, texts in zip((label, split, group), told, strict=True):
+        columns = archive.sidecar_columns or (empty, empty, empty)
+        for column, texts in zip((label, split, group), columns, strict=True):
             column.extend(texts)
     split = CategoricalColumn(map(canonical_split, split))
     remarks: tuple[str, ...] = ()

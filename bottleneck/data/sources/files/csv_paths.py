@@ -16,7 +16,7 @@ from bottleneck.data.table.string_column import StringColumn
 from bottleneck.runtime import format_count
 
 _COMMON = (".jpg", ".jpeg", ".png")
-_VAIN_SEARCHES = 1000  # of names without a suffix, after which the rest is not looked for
+_MAX_FAILED_SEARCHES = 1000  # in a row for names without a suffix; then the others are not searched
 
 
 def find_respelled(source: FileSource) -> FileSource:
@@ -54,7 +54,7 @@ class _Search:
     def __init__(self, source: FileSource) -> None:
         self._source = source
         self._found: Counter[tuple[bool, str]] = Counter()  # respelled, suffix that was added
-        self._vain = 0
+        self._failed = 0
         rest = sorted(image_suffixes().difference(_COMMON))
         both = [case for suffix in (*_COMMON, *rest) for case in (suffix, suffix.upper())]
         self._suffixes = both
@@ -74,7 +74,7 @@ class _Search:
                     yield candidate
                     break
             else:
-                self._vain += not is_image_name(plain)
+                self._failed += not is_image_name(plain)
                 yield plain
 
     def remarks(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class _Search:
     def _candidates(self, name: str, plain: str) -> Iterator[str]:
         if plain != name:
             yield plain
-        if not is_image_name(plain) and self._vain < _VAIN_SEARCHES:
+        if not is_image_name(plain) and self._failed < _MAX_FAILED_SEARCHES:
             for suffix in self._suffixes:
                 yield plain + suffix
 
@@ -95,7 +95,7 @@ class _Search:
         suffix = candidate.removeprefix(plain)
         self._found[plain != name, suffix] += 1
         if suffix:  # the others are likely to have the same
-            self._vain = 0
+            self._failed = 0
             self._suffixes.remove(suffix)
             self._suffixes.insert(0, suffix)
 

@@ -101,21 +101,21 @@ def read_layout(
     """
     list_folder = list_folder or partial(list_folder_on_disk, is_image=is_image)
     names = list_folder(root)[0]
-    looks = {name: look for name in names if (look := parse_split(name))}
-    named = splits_among(looks)
-    if not named and len(names) == 1 and looks:  # `seg_train` alone
+    split_names = {name: parsed for name in names if (parsed := parse_split(name))}
+    named = splits_among(split_names)
+    if not named and len(names) == 1 and split_names:  # `seg_train` alone
         named = names if list_folder(root / names[0])[0] else []
     if not named:
         return FolderLayout(root, class_folders=tuple(names))
-    folders = [_look_into(root, name, looks.get(name), list_folder) for name in names]
+    folders = [_open_split_folder(root, name, split_names.get(name), list_folder) for name in names]
     chosen = [folder for folder in folders if folder.name in named]
     others = [f for f in folders if f.name not in named and (f.folders or f.images)]
-    splits = {folder.name: looks[folder.name].split for folder in chosen}
+    splits = {folder.name: split_names[folder.name].split for folder in chosen}
     if not _are_splits(root, chosen, others, set(splits.values())):
         remarks = tuple(f"the folder {name!r} is a class, not a split" for name in named)
         return FolderLayout(root, class_folders=tuple(names), remarks=remarks)
     _require_distinct(root, splits)
-    unclear = [folder.name for folder in others if folder.name in looks]
+    unclear = [folder.name for folder in others if folder.name in split_names]
     if unclear:
         raise LabelsError(
             f"{root}: {_look_like(unclear, 'split')} as well as {listing(named)}: {_REMEDY}"
@@ -135,15 +135,15 @@ def _passed_over(folders: Iterable[_Folder]) -> Iterator[str]:
         yield f"folders that are passed over: {listing(inner)}"
 
 
-def splits_among(looks: Mapping[str, SplitName]) -> list[str]:
+def splits_among(split_names: Mapping[str, SplitName]) -> list[str]:
     """Return the names that are splits by themselves, or together by what they have in common."""
     alike = defaultdict(list)
-    for name, look in looks.items():
-        alike[look.affix].append(name)
+    for name, parsed in split_names.items():
+        alike[parsed.affix].append(name)
     return sorted(
         name
         for names in alike.values()
-        if looks[names[0]].plain or len({looks[name].split for name in names}) > 1
+        if split_names[names[0]].plain or len({split_names[name].split for name in names}) > 1
         for name in names
     )
 
@@ -184,13 +184,15 @@ def _require_distinct(root: Path, splits: Mapping[str, str]) -> None:
             )
 
 
-def _look_into(root: Path, name: str, look: SplitName | None, list_folder: ListFolder) -> _Folder:
+def _open_split_folder(
+    root: Path, name: str, split: SplitName | None, list_folder: ListFolder
+) -> _Folder:
     """List a folder; of a split that holds but itself again, or `images`, the inner one."""
     folders, images = list_folder(root / name)
     below = name
-    while look and len(folders) == 1 and not images:
+    while split and len(folders) == 1 and not images:
         inner = parse_split(folders[0])
-        if not (is_neutral(folders[0]) or (inner and inner.split == look.split)):
+        if not (is_neutral(folders[0]) or (inner and inner.split == split.split)):
             break
         below = f"{below}/{folders[0]}"
         folders, images = list_folder(root / below)

@@ -48,8 +48,8 @@ def require_no_splits_below(root: Path, nested: Nested) -> None:
             f"{root}: {listing(list(below))} look like folds, not like classes: put the class "
             f"folders of all folds together, or {_IN_A_CSV} or group"
         )
-    looks = {look.split for name in below if (look := parse_split(name))}
-    if len(looks) > 1 and _same_folders(below):
+    splits = {parsed.split for name in below if (parsed := parse_split(name))}
+    if len(splits) > 1 and _same_folders(below):
         raise LabelsError(
             f"{root}: {listing(list(below))} look like splits, since each holds "
             f"{listing(_inner(below))}: call them train, val and test, or {_IN_A_CSV}"
@@ -112,9 +112,9 @@ def _by_outer(nested: Nested) -> dict[str, list[str]]:
 
 def _splits_in(folders: Iterable[str]) -> list[str]:
     """Return the folders that are splits, if there are at least two different ones."""
-    looks = {name: look for name in folders if (look := parse_split(name))}
-    found = splits_among(looks)
-    return found if len({looks[name].split for name in found}) > 1 else []
+    split_names = {name: parsed for name in folders if (parsed := parse_split(name))}
+    found = splits_among(split_names)
+    return found if len({split_names[name].split for name in found}) > 1 else []
 
 
 def _same_folders(below: Mapping[str, list[str]]) -> bool:

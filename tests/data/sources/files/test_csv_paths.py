@@ -86,7 +86,7 @@ def test_what_is_found_is_looked_for_no_longer(
     assert all(found(tmp_path, *(str(i) for i in range(10))).values())
     assert len(looked) < 20  # the suffix of the one is tried first for the next
     looked.clear()
-    monkeypatch.setattr(csv_paths, "_VAIN_SEARCHES", 2)
+    monkeypatch.setattr(csv_paths, "_MAX_FAILED_SEARCHES", 2)
     found(tmp_path, *(f"gone{i}" for i in range(10)))
     assert {name.partition(".")[0] for name in looked} == {"gone0", "gone1"}
 

@@ -1,4 +1,4 @@
-"""Find the module by which a code stops being a function of its image."""
+"""Find the module whose output for an image is not determined by the image alone."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
@@ -16,7 +16,7 @@ _TOLERANCE = 1e-4  # of a module's output, relative to its norm: finer than that
 
 
 @dataclass(frozen=True)
-class Culprit:
+class DivergingModule:
     """A module that gives one image two different outputs for equal inputs. `str` describes it.
 
     Attributes
@@ -30,8 +30,10 @@ class Culprit:
 
     Examples
     --------
-    >>> str(Culprit("bn", nn.BatchNorm2d, "")), str(Culprit("", nn.Sequential, "conv1"))
-    ("'bn' (BatchNorm2d)", "Sequential.forward, after 'conv1',")
+    >>> str(DivergingModule("bn", nn.BatchNorm2d, ""))
+    "'bn' (BatchNorm2d)"
+    >>> str(DivergingModule("", nn.Sequential, "conv1"))
+    "Sequential.forward, after 'conv1',"
     """
 
     name: str
@@ -44,19 +46,19 @@ class Culprit:
         return f"{where}, after {self.after!r}," if self.after else where
 
 
-def find_culprit(
+def find_diverging_module(
     network: nn.Module,
     images: Tensor,
     others: Tensor,
     *,
     tries: Iterable[AbstractContextManager[Any]] = (nullcontext(),),
-) -> Culprit:
+) -> DivergingModule:
     """Find the first module whose inputs agree in two passes, and whose outputs do not.
 
     Parameters
     ----------
     network : nn.Module
-        As it is.
+        In evaluation mode, as the codes are computed.
     images, others : Tensor, shape (n, 3, height, width)
         Inputs of the two passes, whose last images are the same.
     tries : iterable of context managers
@@ -66,7 +68,7 @@ def find_culprit(
     --------
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False))
     >>> images = torch.randn(2, 3, 8, 8)
-    >>> print(find_culprit(network.eval(), images, images[1:]))
+    >>> print(find_diverging_module(network.eval(), images, images[1:]))
     '1' (BatchNorm2d)
     """
     first = _record(network, images)
@@ -78,11 +80,13 @@ def find_culprit(
             if one.name != other.name:  # a module was called in one of the passes alone
                 called = {call.name for call in again}
                 owner = (other if one.name in called else one).name.rpartition(".")[0]
-                return Culprit(owner, type(network.get_submodule(owner)), "")
+                return DivergingModule(owner, type(network.get_submodule(owner)), "")
             same_inputs = _are_close(one.inputs, other.inputs)
             if same_inputs and not _are_close(one.outputs, other.outputs):
-                return Culprit(one.name, type(one.module), _last_close_part(one.name, pairs))
-    return Culprit("", type(network), "")
+                return DivergingModule(
+                    one.name, type(one.module), _last_close_part(one.name, pairs)
+                )
+    return DivergingModule("", type(network), "")
 
 
 @dataclass(frozen=True)
