@@ -245,8 +245,9 @@ class UnwritableOutputError(BottleneckError, PermissionError):
     """The folder of a result cannot be written."""
 
 
-# What a user's own code may raise: a network, its factory, the file of that. Nobody can list the
-# exceptions that others define, and sys.exit in a factory must not end this program without a word.
+# What a user's own code may raise: a network, its factory, the file of that. The exceptions
+# of other people's code cannot be listed, and sys.exit in a factory must not end this program
+# without a message.
 # KeyboardInterrupt passes through.
 USER_CODE_EXCEPTIONS: tuple[type[BaseException], ...] = (Exception, SystemExit)
 

@@ -25,8 +25,8 @@ AUGMENTATIONS = ("flip", "crop", "rotate", "color")
 VIEW_RULE = "sha256-1"
 MAX_VIEWS = 1000
 
-# The fields of a transform that cache format 3 added. With these values they mean what format 2
-# meant without them, and are left out of what is digested: codes of both formats are comparable.
+# The fields of a transform that cache format 3 added. With these values a transform is
+# one of format 2, and they are left out of the digest: codes of both formats are comparable.
 _MEANT_BEFORE = {"fit": "crop", "range": None}
 
 
@@ -147,7 +147,7 @@ class Spec:
         ----------
         version : int
             Format of the cache. Before 3, a transform had no `fit` and no `range`: both are left
-            out where they mean what was meant without them.
+            out where they have the values of `_MEANT_BEFORE`.
         """
         values = dataclasses.asdict(self)
         preprocess = values.pop("transform")

@@ -291,7 +291,7 @@ class Advice(PreformattedText):
         )
 
     def _labelled_images(self) -> str:
-        """Say that images have to bring the labels that the cache was given; empty without any."""
+        """Say that the images need the labels that were given for the cache; empty without any."""
         if self.summary is None:
             return ""
         csv = escape_unprintable(str(self.summary.csv))
@@ -329,7 +329,7 @@ class Advice(PreformattedText):
 
     @property
     def not_measured(self) -> list[str]:
-        """What the advice knows nothing of."""
+        """What was not measured, and could change the advice."""
         lacking = []
         if self.findings.unlike is None:
             lacking.append("other layers (`bottleneck.extract` adds some to a cache)")

@@ -106,7 +106,7 @@ def advise(
     labelled = labelled_images(store, labels)
     valid = np.asarray(every.valid_rows(store))
     images = without_labels(labelled.table, ~valid)
-    # Before the measurements, not after them.
+    # Checked before the measurements, which take long.
     splits = label_rows(images, valid)
     tails = load_tails(tuned, splits.names)
     measured = _measure(store, every, images, memory, on_progress)
@@ -213,7 +213,10 @@ def _pairs(comparison: Comparison, dataset: CodeDataset) -> PairedComparison | N
 def _steps(
     cache: Cache, every: Features, decision: Decision, labels: str | None
 ) -> tuple[Step, ...]:
-    """Return the calls that carry out a decision; what there is until then comes last."""
+    """Return the calls that carry out a decision.
+
+    Where the recommended strategy was not measured, the last call fits the best measured head.
+    """
     if decision.tuned:
         return tail_steps(decision.tuned.path)
     fit = fit_step(cache, decision.linear.features, CLASSIFIER.clf, labels)

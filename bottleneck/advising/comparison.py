@@ -16,8 +16,8 @@ _ROUNDING = 1e-12  # of a difference of means
 # As in McNemar's test (A. L. Edwards, "Note on the correction for continuity in testing the
 # significance of the difference between correlated proportions", 1948): one image decides nothing.
 _IMAGES_OF_CHANCE = 1
-# What a cheaper strategy may cost. With few images one standard error is many points: nobody would
-# give these up for a part of a pass.
+# Largest loss of score for a cheaper strategy. With few images one standard error is many points,
+# which is too much to lose for a part of a forward pass.
 _LARGEST_LOSS = 0.02
 
 

@@ -90,7 +90,8 @@ class Decision:
     measured : bool
         Whether it was measured; otherwise it is expected by the rule.
     linear : LinearStrategy
-        The linear head to take: the recommendation itself, or what there is until then.
+        The linear head to use: the recommendation, or the best measured one until the
+        recommendation is measured.
     tuned : TunedStrategy or None
         The tail to take.
     gain : Gain

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bottleneck.auditing.neighbours import Neighbours
 
 NEIGHBOURS = 64  # twice the copies that an image may have before they are taken for its density
-LEAST_IMAGES = 16  # of fewer nobody can tell what is near
+LEAST_IMAGES = 16  # of fewer, a usual distance cannot be estimated
 FALSE_SHARE = 0.2  # of the images that are found, how many may be near by chance
 
 
@@ -25,7 +25,7 @@ class NearPairs:
     chance : float
         How many images would be as near to an unrelated one as the last pair found.
     dimension : float
-        Estimated dimension of the codes; NaN where it cannot be told.
+        Estimated dimension of the codes; NaN where it cannot be estimated.
     """
 
     first: NDArray[np.int64]
@@ -110,7 +110,8 @@ def _dimension(distance: NDArray[np.float64]) -> float:
     """Return the dimension, by the median ratio of the distances of the neighbours k/2 and k.
 
     In m dimensions its m-th power has a beta distribution with parameters k/2 and k − k/2, whose
-    median is nearly (k/2 − 1/3) / (k − 2/3). A median bears what is not so around some images.
+    median is nearly (k/2 − 1/3) / (k − 2/3). A median is robust to
+    the images around which this does not hold.
     """
     k = distance.shape[1]
     apart = distance[:, -1] > 0

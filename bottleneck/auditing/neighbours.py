@@ -35,8 +35,8 @@ def find_neighbours(
     """Find the nearest neighbours of each row among all others, exactly.
 
     Every pair is compared: the products of a block of rows with all codes are made tile by tile,
-    and of each tile only what is nearer than a row's k-th neighbour so far is looked at again. The
-    codes are read once for each block, which is as large as the memory holds.
+    and of each tile only the rows nearer than the k-th neighbour found so far are compared again.
+    The codes are read once for each block, which is as large as the memory holds.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class _Nearest:
             self._merge(slice(top, top + len(products)), first, products)
 
     def _merge(self, where: slice, first: int, products: NDArray[np.float32]) -> None:
-        """Keep what is nearer than the k-th neighbour so far: a few of a late tile's products."""
+        """Keep rows nearer than the k-th neighbour found so far; late tiles have few of them."""
         product, index = self._product[where], self._index[where]
         row, column = np.divmod(
             np.flatnonzero(products > product.min(axis=1)[:, None]), products.shape[1]

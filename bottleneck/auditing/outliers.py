@@ -72,7 +72,7 @@ def find_outliers(
     unrelated = component[neighbours.index] != component[:, None]
     counted = unrelated & (unrelated.cumsum(axis=1) <= _NEAREST)
     total = np.where(counted, neighbours.distance, 0).sum(axis=1, dtype=np.float64)
-    # Where all neighbours are copies, it is in the thick of them.
+    # An image whose neighbours are all copies of it has a mean of 0, and is no outlier.
     mean = total / np.maximum(counted.sum(axis=1), 1)
     known = mean > 0
     if not known.any():

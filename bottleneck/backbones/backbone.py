@@ -334,7 +334,7 @@ def load_backbone(
         used = dataclasses.replace(preset, **changes)
         materialise(built, used.crop)
         loaded = load_weights(built, file, model=identity.partition("@")[0]) if file else None
-        # Of names and types as the network was brought.
+        # By the names and types of the given network, before preparation.
         digest = digest_weights(built, loaded.left_out if loaded else ())
         network = prepare_network(built, used.crop)
     reference = ModelReference(source.reference, str(file.resolve()) if file else weights)

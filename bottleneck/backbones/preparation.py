@@ -90,7 +90,7 @@ def prepare_network(network: nn.Module, size: int) -> nn.Module:
 
 
 def network_notes(network: nn.Module) -> tuple[str, ...]:
-    """Return what was done to feed a network that its user may not expect, a sentence each.
+    """Return notes on changes to a network's input that its user may not expect.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def _seems_to_take_one_channel(network: nn.Module, size: int) -> bool:
 
 
 def _to_float32_on_cpu(network: nn.Module) -> None:
-    # A network that begins in float32 takes images in it; what else it computes in is its own.
+    # A network whose first parameter is in float32 takes images in it. Other parts may differ.
     first = next((value for value in network.parameters() if value.is_floating_point()), None)
     if first is None:
         return

@@ -3,7 +3,7 @@
 A run that finds nothing to do has to know that its network is that of the cache. What it loaded
 before is remembered in the user's state directory, with the versions of the libraries and the size,
 time and inode of each file of weights. Where any of these differs the network is loaded. A network
-that is code is never remembered: it may read what it likes.
+that is code is never remembered, since it may read any other file.
 
 This module loads no PyTorch.
 """

@@ -51,7 +51,7 @@ def errors_in_one_line(what: str, hint: str = "") -> Iterator[None]:
     try:
         yield
     except BottleneckError:
-        raise  # says it all
+        raise  # its message is complete
     except pickle.UnpicklingError as error:
         raise BackboneError(f"{what}: {describe_error(error)}", hint=_UNPICKLING) from error
     except USER_CODE_EXCEPTIONS as error:

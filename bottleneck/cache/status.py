@@ -181,7 +181,7 @@ class CacheStatus(PreformattedText):
             ]
             for name, layer in self.layers.items()
         ]
-        if not self.view_recipe:  # nothing to be said of views where nobody asked for any
+        if not self.view_recipe:  # a cache without a recipe of views needs no column of views
             views = heads.index("views")
             for row in (heads, *rows):
                 del row[views]

@@ -148,7 +148,7 @@ def find_problems(recovered: RecoveredCache) -> VerificationReport:
         *_verify_index(cache),
         *(problem for found, _ in verified for problem in found),
     ]
-    if not problems:  # else it cannot be known what was to be in it
+    if not problems:  # with other problems, its correct content is unknown
         problems += _verify_rejected(cache, [headers for _, headers in verified])
     return VerificationReport(cache.path, tuple(problems), cache.shard_count)
 

@@ -25,7 +25,7 @@ def signals_as_interrupts() -> Iterator[None]:
     current shard is finished.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets only the main thread look after signals
+        yield  # Python allows only the main thread to set signal handlers
         return
     handlers = {"SIGTERM": _terminate, "SIGUSR1": _stop}
     before = {

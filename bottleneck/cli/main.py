@@ -81,7 +81,7 @@ class Program(click.Group):
         except KeyboardInterrupt as interrupt:
             _fail(interrupt_text(interrupt), interrupt_code(interrupt))
         except BrokenPipeError:
-            raise  # `bottleneck predict … | head`: click knows what to do
+            raise  # `bottleneck predict … | head`: click handles it
         except BottleneckError as error:
             if ctx.params["debug"]:
                 raise
@@ -110,9 +110,9 @@ def main(debug: bool) -> None:
       bottleneck predict head-svm-layer3.safetensors new/*.jpg
     """
     configure_process()
-    # pandas, where scikit-learn finds it, looks for PyData's package of our name.
+    # scikit-learn imports pandas, if installed, which looks for PyData's package of the same name.
     warnings.filterwarnings("ignore", message="Pandas requires version .* of 'bottleneck'")
-    warnings.filterwarnings("ignore", module="PIL")  # of images; what matters becomes a rejection
+    warnings.filterwarnings("ignore", module="PIL")  # an unreadable image is rejected with a reason
     _warn_of_namesake()
     _warn_of_file_names()
     _escape_unprintable()
@@ -127,7 +127,7 @@ def _require_working_directory() -> None:
 
 
 def _require_once(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
-    """Refuse a list that is given in parts: click would take the last one without a word."""
+    """Refuse a list option that is given twice: click would silently use the last value."""
     _, _, order = command.make_parser(ctx).parse_args(list(args))
     for parameter, times in Counter(order).items():
         is_list = isinstance(parameter.type, Names | Numbers) and not parameter.multiple
@@ -205,7 +205,7 @@ def _warn_of_file_names() -> None:
         click.echo(
             f"warning: file names are taken for {encoding} here, and for UTF-8 in caches, heads "
             "and CSV files: those with other letters than A to Z may not be found or recognised; "
-            "`export PYTHONUTF8=1` mends that",
+            "`export PYTHONUTF8=1` corrects that",
             err=True,
         )
 

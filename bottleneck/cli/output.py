@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bottleneck.cli.main import Program
     from bottleneck.fitting import LabelSource
 
-# Keys whose values name what the user has: they stay as they are, whatever is in backticks.
+# Keys whose values are names of the user's. Text in backticks in them is not translated to options.
 _NAMES = frozenset(
     {
         *("path", "paths", "pair", "leaked", "split_examples", "label_examples", "file", "head"),

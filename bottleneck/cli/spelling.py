@@ -17,7 +17,7 @@ _VERB = re.compile(r"`bottleneck\.repair`|`bottleneck\.(\w+)`")
 
 
 def option_names(commands: Iterable[click.Command]) -> dict[str, str]:
-    """Map each Python parameter of some commands to the option that stands for it.
+    """Map each Python parameter of some commands to the option that sets it.
 
     A switch has two names, ``--relu/--no-relu``.
 

@@ -55,7 +55,7 @@ def open_images(
         A file that lists or holds the images is malformed, names an image twice, or is not
         understood.
     LabelsError
-        Folders look like splits, but it cannot be told which is which.
+        Folders look like splits, but which splits they are is ambiguous.
 
     Examples
     --------

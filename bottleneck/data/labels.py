@@ -196,7 +196,7 @@ def known_rows(
     multilabel: bool,
     split: str,
 ) -> tuple[NDArray[np.int64], UnknownLabels]:
-    """Return the rows that a classifier of these names can be judged on, and what the others have.
+    """Return the rows that a classifier of these names can be judged on, and the unknown labels.
 
     Parameters
     ----------

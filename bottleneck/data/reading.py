@@ -15,7 +15,7 @@ from bottleneck.errors import (
     format_error,
 )
 
-MAX_IMAGE_BYTES = 1 << 30  # twice what the most pixels that Pillow allows take as 16-bit RGB
+MAX_IMAGE_BYTES = 1 << 30  # twice the size, as 16-bit RGB, of the largest image that Pillow allows
 
 # Errors of the storage, not of an image: if images were rejected for them, thousands would have to
 # be retried by name.

@@ -36,9 +36,9 @@ class SourceSummary(PreformattedText):
     unlabelled : int
         Images without a label.
     splits : mapping of str to int
-        Images of each split; ``""`` stands for none.
+        Images of each split; ``""`` for images in no split.
     notes : SourceNotes
-        What was found beside the images, and what was understood in another way than it is written.
+        What was found beside the images, and names that were translated.
 
     Examples
     --------
@@ -95,7 +95,7 @@ class SourceSummary(PreformattedText):
         return "\n".join([first, *self.remarks()])
 
     def remarks(self) -> list[str]:
-        """Return what was understood in another way than it is written, one line each."""
+        """Return remarks on the images, such as names that were translated, one line each."""
         lines = [escape_unprintable(text) for text in self.notes.remarks]
         splits = self.splits.keys() - {""}
         if splits and splits.isdisjoint(SPLITS):
@@ -153,7 +153,7 @@ def summarize_images(images: str | os.PathLike[str] | ImageSource) -> SourceSumm
     Raises
     ------
     ImagesNotFoundError, ImagesTableError, LabelsError
-        There are no images, or it cannot be told what they are.
+        There are no images, or their splits are ambiguous.
 
     Examples
     --------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4  # of a probability; of margins, relative to the largest
 
-# On the CPU, in batches that are not the ones that a file was traced with.
+# On the CPU, with a batch size other than that of tracing.
 CHECKED = ComputeOptions(device="cpu", batch_size=3)
 
 

@@ -114,7 +114,7 @@ def export(
         of_networks["input_type"] = None if input_type == UINT8 else input_type
         return _export_head(trained, path, of_networks | {"model": model, "weights": weights})
     _require_decoder(chosen)
-    # Before the network is loaded: what is wrong with them is said at once.
+    # Opened before the network is loaded, so that errors in the images are raised at once.
     source = None if check is None else open_sources(check)
     load = network_loader(chosen, model=model, weights=weights)
     ready = chosen.with_network(load, "cpu")
@@ -157,7 +157,7 @@ def _export_network(
     )
     with atomic_write(path) as temporary:
         metadata = write(module, temporary)
-        # From the file, as others will read it.
+        # Read back from the file, as its users will read it.
         written: ExportedNetwork = load(temporary)
         expected = predict_in("float32", classifier, network, images)
         found = list(classify_by_export(written, images, compute=CHECKED))

@@ -56,7 +56,7 @@ def write_onnx(module: ExportedModule, path: Path) -> ExportMetadata:
             metadata = dataclasses.replace(module.metadata, opset=opset)
             program.model.metadata_props[KEY] = metadata.to_text()
             program.save(path, external_data=False)
-    except USER_CODE_EXCEPTIONS as error:  # of the network's operations: nobody lists them
+    except USER_CODE_EXCEPTIONS as error:  # any operation of the network may raise its own
         reason = format_error(error.__cause__ or error)
         raise ExportError(
             f"PyTorch cannot export the network as ONNX: {reason}",

@@ -38,7 +38,7 @@ def write_torchscript(module: ExportedModule, path: Path) -> ExportMetadata:
             warnings.simplefilter("ignore")  # that torch.jit.trace is deprecated, and of constants
             traced = torch.jit.trace(module, (module.example(),), check_trace=False)  # type: ignore[no-untyped-call, unused-ignore]
             torch.jit.save(traced, path, _extra_files={_FILE: module.metadata.to_text()})  # type: ignore[no-untyped-call, unused-ignore]
-    except USER_CODE_EXCEPTIONS as error:  # of the network's operations: nobody lists them
+    except USER_CODE_EXCEPTIONS as error:  # any operation of the network may raise its own
         raise ExportError(
             f"PyTorch cannot trace the network as TorchScript: {format_error(error)}"
         ) from error

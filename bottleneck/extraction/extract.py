@@ -214,7 +214,7 @@ def _pool_of(existing: Cache | None) -> str:
 
 def _require_possible(model: "str | nn.Module", device: str, executor: Executor | None) -> None:
     """Refuse arguments that cannot be, before anything is loaded."""
-    if device not in ("auto", "cpu"):  # these there are, and the others PyTorch knows
+    if device not in ("auto", "cpu"):  # these always exist; PyTorch knows the others
         choose_devices(device)
     if executor is not None and not isinstance(model, str):
         raise InvalidOptionError(
@@ -228,11 +228,11 @@ def _require_possible(model: "str | nn.Module", device: str, executor: Executor 
 def _estimate(plan: PlannedRun, needed: "Sequence[Layer]", storage: StorageOptions) -> DiskEstimate:
     """Estimate what the run writes, and refuse what memory or the disk cannot hold."""
     cache = plan.update.cache
-    remove_stale_temp_files(cache.path)  # they may be what fills it
+    remove_stale_temp_files(cache.path)  # they take up space on the disk
     estimate = estimate_disk_use(cache, needed, plan.missing, plan.update.removed_rows)
     if not storage.force:
         estimate.require_free_space()
-        if plan.request.run.executor is None:  # of other processes nothing is known here
+        if plan.request.run.executor is None:  # the memory of other processes is unknown here
             require_shard_memory(cache, needed, plan.missing)
     return estimate
 

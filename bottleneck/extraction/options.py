@@ -222,7 +222,7 @@ class ComputeOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Which shards a run makes, by which workers, and whom it tells.
+    """Which shards a run makes, by which workers, and how it reports progress.
 
     Parameters
     ----------

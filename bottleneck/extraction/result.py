@@ -193,7 +193,7 @@ class ExtractionResult(PreformattedText):
 
     def _time_text(self) -> list[str]:
         if not self.rows:
-            # What is passed over is never passed over in silence.
+            # Skipped images are always reported.
             found = [str(self.images)] if self.images.notes.lost_images else []
             return [*found, f"{self._nothing_text()} ({self.seconds:.1f} s)"]
         parts = self.stats.timer.fractions(*_STAGE_NAMES)

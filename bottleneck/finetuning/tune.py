@@ -168,7 +168,9 @@ def tune(
             memory=memory,
         )
     else:
-        images_to_train = open_images(cast(ImageSource, source))  # a path that is neither ends here
+        images_to_train = open_images(
+            cast(ImageSource, source)
+        )  # refuses a path that holds no images
         for_cache = {"layer": layer, "labels": labels, "memory": memory}
         require_left_out("it is for a cache, not for images", **for_cache)
         dataset = load_from_images(
@@ -224,7 +226,7 @@ def _tune(
             f"training diverged in epoch {len(run.curves) - 1} of {choice.epochs} at learning rate "
             f"{choice.lr:.2g}, and there is no result: try a smaller `lr`"
         )
-    if not choice.epochs:  # then the best output is the one that the tail is measured by
+    if not choice.epochs:  # no epoch was better than the linear head
         install_head(module, linear.head)
     tuned = TunedTail.of_module(module, options, training_record={}, **dataset.fields)
     score, comparison = None, None
@@ -250,10 +252,10 @@ def _tune(
 def _fit_linear(
     dataset: TuningDataset, codes: TrainingSet, heldout: TrainingSet | None, options: TuneOptions
 ) -> FitResult:
-    """Fit the softmax head to the codes of the layers as pretrained: the start, and the measure."""
+    """Fit the softmax head to codes of the pretrained layers, as the start and for comparison."""
     features = dataset.features
     of_codes = CodeDataset(
-        # That of the codes as `extract` makes them, so that the head can be used on them.
+        # As `extract` makes codes, so that the head can be used on them.
         spec=replace(dataset.spec, relu=True, pool="avg"),
         reference=dataset.reference,
         features=Features((dataset.tail.output,), features.views, features.recipe),

@@ -61,10 +61,10 @@ class TuneResult(PreformattedText):
 
     @property
     def better(self) -> bool | None:
-        """Whether the tail is to be taken; None where nothing tells.
+        """Whether the tail is to be taken; None where no images judged it.
 
-        It is where it is better on the held-out images by more than chance. Where nothing tells
-        the two apart, the linear head is: it is smaller, and faster.
+        It is taken if it is better on the held-out images by more than chance. Otherwise the linear
+        head is taken, which is smaller and faster.
         """
         if self.comparison is None:
             return None

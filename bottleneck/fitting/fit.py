@@ -124,7 +124,7 @@ def fit(
     features = resolve_features(store, layers, views)
     images = labelled_images(store, labels)
     named: Iterable[str] = features.layers
-    if list(named) == store.layers:  # in no order that was asked for: by depth
+    if list(named) == store.layers:  # the caller gave no order: sort by depth
         named = store.layer_costs(features.layers)
     dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
     total = most_fits(search)
@@ -241,7 +241,7 @@ def _outer_folds(
 ) -> Iterator[OuterFold]:
     """Fit to the training rows without each fold, and score on it as on a held-out split."""
     training, search = dataset.training, replace(search, nested=False)
-    # What is counted there is of the held-out split, not of a fold.
+    # Its counts are of the held-out split, not of a fold.
     labelled = replace(dataset.labelled, judged=JudgedSplit(dataset.labelled.judged.name))
     for rows, validation in make_folds(training, search.cv):
         fold = replace(
@@ -279,7 +279,7 @@ def _calibrate(
     """Return the calibration and its error on the folds' validation rows."""
     if options.clf == "softmax" and (validation is None or training.multilabel):
         # Log-probabilities already. With one class an image the penalty, which is chosen for
-        # accuracy, makes them too small or too large, and a temperature mends that.
+        # accuracy, makes them too small or too large. A temperature corrects that.
         return softmax_calibration(training.classes, multilabel=training.multilabel), None
     if validation is None:
         return None, None

@@ -161,7 +161,7 @@ class FitResult(PreformattedText):
 
     @property
     def remarks(self) -> list[str]:
-        """Return the lines that say what the held-out score leaves out or should."""
+        """Return notes on the held-out score: images that it leaves out, or should leave out."""
         return self.heldout.remarks if self.heldout else []
 
     def _lines(self) -> list[str]:

@@ -155,7 +155,7 @@ def _compared_features(
     every = resolve_features(cache, list(costs), "all" if views is None else views)
     shown = every if views is not None else every.with_views(1)
     rows = [replace(shown, layers=(layer,)) for layer in costs] + [shown, every]
-    return {row: row.cost(costs) for row in rows}  # equal ones are one
+    return {row: row.cost(costs) for row in rows}  # equal rows become one
 
 
 def _comparable_images(

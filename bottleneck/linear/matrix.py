@@ -40,7 +40,7 @@ class CodeMatrix(ABC):
 
     @property
     def spare(self) -> int:
-        """Bytes of this process for what is computed from the rows and kept to be used again."""
+        """Bytes of this process for results that are computed from the rows and reused."""
         return 0
 
     @abstractmethod
@@ -145,7 +145,7 @@ class ArrayMatrix(CodeMatrix):
     ----------
     array : ndarray of float32 or float64, shape (n, d)
     spare : int
-        Bytes for what is kept to be used again; no limit by default.
+        Bytes for results that are kept and reused; no limit by default.
 
     Examples
     --------

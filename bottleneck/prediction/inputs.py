@@ -137,7 +137,7 @@ def _require_image_path(name: str | os.PathLike[str]) -> str | os.PathLike[str]:
 
 
 def expand_paths(name: str | os.PathLike[str]) -> list[Path]:
-    """Return the paths that a name stands for: itself, or the matches of a pattern.
+    """Return the paths that a name gives: itself, or the matches of a pattern.
 
     Parameters
     ----------

@@ -125,7 +125,7 @@ def judge_cache(
 def judged_rows(
     classifier: Classifier, images: ImageTable, rows: NDArray[np.int64], split: str
 ) -> tuple[NDArray[np.int64], NDArray[Any], UnknownLabels]:
-    """Return the rows that a classifier can be judged on, their targets, and what others have."""
+    """Return the rows that a classifier can be judged on, their targets, and unknown labels."""
     classes, multilabel = classifier.classes, classifier.multilabel
     known, unknown = known_rows(images, rows, classes, multilabel=multilabel, split=split)
     return known, encode_targets(images, known, classes, multilabel=multilabel), unknown

@@ -1,4 +1,4 @@
-"""An iterator that also says how its items are made."""
+"""An iterator with notes on how its items are made."""
 
 from collections.abc import Iterator
 from typing import Self, TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class NotedIterator(Iterator[T]):
-    """Items that are made during iteration, and what a user should know before it.
+    """Items that are made during iteration, and notes to be read before it.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def collect(
     """
     basis, judged = _judge(head, cache, images)
     found = audit(cache, layers=request.layers, labels=images, on_progress=on_progress)
-    # A tuned tail reads maps; a linear head in its place would read their averages.
+    # A tuned tail reads maps. The linear heads that it is compared with read their averages.
     codes = cache if isinstance(head, Head) else pooled(cache)
     compared = _compare_layers(head, codes, images, request.layers)
     curve = _draw_curve(head, codes, images, compared)

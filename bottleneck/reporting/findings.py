@@ -15,7 +15,7 @@ from bottleneck.prediction import JudgedImages
 from bottleneck.reporting.thumbnails import Thumbnails
 
 Basis = Literal["heldout", "folds", "all"]
-"""By what a head is judged: a held-out split, folds of its training images, or all images."""
+"""Images that a head is judged on: a held-out split, folds of its training images, or all."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Findings:
     head : Classifier
     judged : JudgedImages
     basis : str
-        By what it is judged, see `Basis`.
+        Images that it is judged on, see `Basis`.
     audit : AuditResult
     sweep : SweepResult or str
         Or why layers could not be compared.

@@ -27,7 +27,7 @@ def element(tag: str, /, *children: object, **attributes: str | float | bool | N
     *children
         Markup (`Html`), or anything whose text is to be shown; None is left out.
     **attributes
-        ``class_`` and ``aria_label`` stand for ``class`` and ``aria-label``. None and False are
+        ``class_`` and ``aria_label`` give ``class`` and ``aria-label``. None and False are
         left out, True is an attribute without a value.
 
     Examples

@@ -22,7 +22,7 @@ def table(
     rows : iterable of sequences
         Numbers are aligned to the right; a `float` is a share, and None is unknown.
     caption : str
-        What it shows, for those who do not see it.
+        What it shows, for screen readers.
     sortable : bool
         Whether a click on a column's header sorts it.
     class_ : str
@@ -52,13 +52,13 @@ def table_of_cells(
 
 
 def chart_with_numbers(said: str, chart: Html, numbers: Html) -> Html:
-    """Return a chart below what it says, and its numbers, a table that is folded away."""
+    """Return a chart below a sentence about it, and its numbers as a table that is folded away."""
     folded = element("details", element("summary", "The numbers"), numbers)
     return element("div", element("p", said), chart, folded)
 
 
 def definitions(facts: Mapping[str, object], *, class_: str) -> Html:
-    """Return a list of names, each with what it is."""
+    """Return a list of names with their values."""
     items = (element("div", element("dt", k), element("dd", v)) for k, v in facts.items())
     return element("dl", *items, class_=class_)
 

@@ -55,7 +55,7 @@ class Thumbnails:
         return "; ".join(parts)
 
     def picture(self, row: int, *caption: object, alt: str = "") -> Html:
-        """Return a figure of an image: its picture, what is said of it, and its name.
+        """Return a figure of an image: its picture, caption and path.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class Thumbnails:
         *caption
             Above its name.
         alt : str
-            What is said of it, for those who do not see the picture.
+            Description of the picture, for screen readers.
         """
         path = self._images.path[row]
         uri = self._uri(row)
@@ -85,7 +85,7 @@ class Thumbnails:
         return uri
 
     def _make(self, row: int) -> str:
-        # Once a picture found no place there is no use in making more.
+        # Once the limit on bytes is reached, no more pictures are made.
         if self._source is None or self.bytes >= self.max_bytes:
             return ""
         try:

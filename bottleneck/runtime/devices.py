@@ -80,7 +80,7 @@ def choose_device(device: "str | torch.device") -> "torch.device":
     device = str(device)  # of PyTorch's own as well
     count = torch.cuda.device_count()
     if count and device in ("auto", "cuda"):
-        # Of a process that has not used CUDA it is the first; to ask would start CUDA.
+        # A process that has not used CUDA uses the first GPU. Asking PyTorch would initialise CUDA.
         current = torch.cuda.current_device() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call, unused-ignore]
         return torch.device("cuda", current)
     if device == "auto":

@@ -43,12 +43,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
     if path.is_dir():  # the rename would fail, and name the temporary file
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The host and the process are part of the name, so that a later run can tell the leavings
-    # of a dead process from the work of a live one.
+    # The host and the process are part of the name, so that a later run can tell the temporary
+    # files of a dead process from those of a live one.
     name = f".{path.name}.{_host_id()}.{os.getpid()}.{secrets.token_hex(4)}{_MARK}"
     temporary = path.parent / name
-    # Open from before the first byte until after the last: a network file system may only say at
-    # the sync that it lost something, and says so to those who had the file open.
+    # Open from before the first byte until after the last: a network file system may report lost
+    # bytes only at the sync, and only through a handle that was open when they were written.
     handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         yield temporary
@@ -179,7 +179,7 @@ def _older_than_a_day(path: Path) -> bool:
     try:
         return time.time() - path.stat().st_mtime > _DAY
     except FileNotFoundError:
-        return False  # it has just become a file
+        return False  # it was just renamed to the finished file
 
 
 def _alive(pid: int) -> bool:
@@ -188,7 +188,7 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True  # it lives, under another user
+        return True  # the process exists, of another user
     return True
 
 

@@ -57,7 +57,9 @@ class StageTimer:
 
 @dataclass
 class RunStats:
-    """What a run learns about itself while it runs; the run owns it and hands it to its parts.
+    """Measurements of a run: the time of each stage, and the batch size that fitted.
+
+    The run passes this object to its parts, and they add to it.
 
     Attributes
     ----------

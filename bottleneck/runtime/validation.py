@@ -8,7 +8,7 @@ from bottleneck.errors import InvalidOptionError
 
 
 def require_positive(parameter: str, value: int | None) -> None:
-    """Refuse what is no whole number above 0; None means that it was not given.
+    """Refuse a value that is no whole number above 0; None means that it was not given.
 
     Parameters
     ----------

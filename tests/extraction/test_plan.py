@@ -200,7 +200,7 @@ def test_what_extract_refuses_is_refused(
         (a_sizing(5, tasks=8), ["7 of 8 tasks have no shard: use 1, or `shard_size=1`$"]),
         (a_sizing(5, shard_size=1, tasks=8), ["3 of 8 tasks have no shard: use 5$"]),
         (a_sizing(tasks=60), []),
-        (a_sizing(tasks=70), [r"2 shards and some 1, so that 29% .*: `shard_size=8` deals"]),
+        (a_sizing(tasks=70), [r"2 shards and some 1, so that 29% .*: `shard_size=8` divides"]),
         (
             a_sizing(tasks=20, startup=60),
             [r"starts for 60 s and works for 50 s: use no more than 1"],
@@ -224,9 +224,7 @@ def test_advice_names_what_would_serve_better(found: ExtractionPlan, said: list[
 
 
 @given(rows=st.integers(1, 5000), size=st.integers(1, 400), tasks=st.integers(1, 60))
-def test_the_shard_size_that_is_advised_deals_the_work_out(
-    rows: int, size: int, tasks: int
-) -> None:
+def test_the_advised_shard_size_divides_the_work_evenly(rows: int, size: int, tasks: int) -> None:
     found = a_sizing(rows, shard_size=size, tasks=tasks)
     advised = re.search(r"`shard_size=(\d+)`", " ".join(found.advice()[:1]))
     if advised:

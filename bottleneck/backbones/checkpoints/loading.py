@@ -27,7 +27,7 @@ from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.sources.inspection.wrappers import without_wrappers
 from bottleneck.errors import WeightsError, format_error
 
-# Usual names of what comes after a network's last layer, or is there in training alone.
+# Usual names of modules after a network's last layer, and of modules for training alone.
 _HEADS = frozenset(
     {
         *("head", "heads", "head_dist", "fc", "classifier", "last_linear", "logits", "output"),
@@ -106,7 +106,8 @@ class LoadedWeights:
         Raises
         ------
         WeightsError
-            Names the first layer and what it needs, and the last layer that needs nothing of it.
+            A layer depends on a tensor that does not fit. The message names the first such layer,
+            and the last layer before it that does not.
         """
         for layer in layers:
             problems = self._problems(layer, order)

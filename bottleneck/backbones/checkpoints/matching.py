@@ -32,8 +32,8 @@ _DENSENET_OLD = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 # `thop` leaves its own counts in every module, and PyTorch's AveragedModel counts what it averaged.
 _COUNTERS = frozenset({"num_batches_tracked", "n_averaged", "total_ops", "total_params"})
 
-# What is taken first where several fit: as timm and DINO do, a moving average and the teacher,
-# which is one. Then the usual names, in this order. Last what is not evaluated.
+# Order of preference where several fit. First a moving average, or the teacher, which is one: timm
+# and DINO evaluate these. Then the usual names, in this order. Last the names in `_LAST`.
 _AVERAGES = frozenset({"ema", "swa", "averaged", "teacher"})
 _USUAL = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights"),

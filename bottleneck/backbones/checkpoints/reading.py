@@ -119,10 +119,10 @@ def _load(file: Path) -> Any:
     is_archive = zipfile.is_zipfile(file)
     if is_archive:
         _refuse_bomb(file)
-    # By its path, PyTorch reads a file called .safetensors as such, whatever it is.
+    # PyTorch reads a file called .safetensors as safetensors, whatever its content.
     mapped = is_archive and file.suffix != ".safetensors"
     with (
-        warnings.catch_warnings(action="ignore"),  # an error says it all
+        warnings.catch_warnings(action="ignore"),  # the error has the same information
         stand_ins(),
         file.open("rb") as opened,
     ):

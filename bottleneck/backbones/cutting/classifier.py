@@ -11,7 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from bottleneck.backbones.cutting.layer_graph import LayerGraph
 from bottleneck.backbones.tracing.operations import module_of, operation
 
-# What follows a hidden layer, and no logits.
+# Activations, which follow a hidden layer and never logits.
 _ACTIVATIONS = {
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh),
     *(F.relu, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, F.hardswish, "relu", "tanh"),
@@ -26,7 +26,7 @@ class ClassifierLayer:
     Attributes
     ----------
     result : fx.Node
-        The logits, or what the network makes of them.
+        The logits, or the network's function of them, such as a softmax.
     before : frozenset of fx.Node
         All that the classifier depends on.
     """

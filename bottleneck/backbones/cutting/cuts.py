@@ -1,4 +1,4 @@
-"""Cuts: layers at which a network parts, so that all behind them is computed from them alone.
+"""Cuts: layers that split a network, so that all behind them is computed from them alone.
 
 A layer is a cut if every path from the images to the network's result passes it. Inside of a
 residual block none is: the block's input goes past it.

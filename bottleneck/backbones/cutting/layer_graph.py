@@ -26,7 +26,7 @@ class LayerGraph:
         The node of which a layer is the result, by the layer's name. Layers inside of a module
         that could not be traced are not in it.
     vectors : tuple of fx.Node
-        What the network returns, as far as it is one vector an image.
+        Those results of the network that are one vector for each image.
     opaque : frozenset of str
         Paths of the modules that could not be traced.
 
@@ -121,9 +121,9 @@ def trace_layers(network: nn.Module, layers: Sequence[Layer], size: int) -> Laye
     copies = {name: copy for name, copy in found.items() if isinstance(copy, fx.Node)}
     values = {name: copy.all_input_nodes[0] for name, copy in copies.items()}
     results: list[fx.Node] = []
-    # Where functions behind the last layer are not traced, that is the result.
+    # Where the functions behind the last layer cannot be traced, the last layer is the result.
     fx.node.map_arg(values[layers[-1].name] if failure else result, results.append)
-    # Values are not known behind a module that is not traced; the shapes of layers are.
+    # The values behind a module that is not traced are unknown, but the shapes of layers are known.
     shapes = {values[layer.name]: layer.shape for layer in layers if layer.name in values}
     vectors = tuple(node for node in results if _axes(node, shapes.get(node, ())) == 1)
     return LayerGraph(program, values, vectors, frozenset(tracer.failures))

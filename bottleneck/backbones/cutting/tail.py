@@ -60,7 +60,7 @@ class Tail(nn.Module):
     multiply_adds : int
         Of the tail, for one image; 0 if they cannot be counted.
     frozen_multiply_adds : int
-        Of what is before it.
+        Of the frozen part before the tail, for one image.
 
     Examples
     --------
@@ -97,7 +97,7 @@ class Tail(nn.Module):
             parameter.requires_grad_(parameter.is_floating_point())
 
     def __str__(self) -> str:
-        """Say where it begins, and what it costs of the network."""
+        """Describe the layer after which the tail begins, and its share of the multiply-adds."""
         where = f"tail behind {self.boundary}" if self.boundary else "whole network"
         count = sum(parameter.numel() for parameter in self.parameters())
         text = f"{where}: {count} parameters"

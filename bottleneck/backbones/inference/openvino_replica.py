@@ -15,8 +15,9 @@ from bottleneck.backbones.parallelism import images_within, threads_of_a_batch
 from bottleneck.backbones.tracing.traced import trace_functional
 from bottleneck.spec import InputTransform
 
-# Images in one pass, as OpenVINO compiles a network for a number of them: as many as have their
-# largest maps in a core's caches. Of the last ones of a batch at most three are computed in vain.
+# OpenVINO compiles a network for a fixed number of images. It is the largest for which the largest
+# maps fit into a core's caches. A batch is filled up, so that at most three images are computed in
+# addition.
 _LARGEST_MAP = 4 << 20  # values, in either precision
 _MOST_IMAGES = 4
 

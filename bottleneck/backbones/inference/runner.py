@@ -88,9 +88,9 @@ class BatchRunner:
         Difference of codes in this precision from those in float32, relative to their norm, on two
         random images: infinite if they are not finite, 0 if it is known to be rounding.
     runtime : RuntimeChoice
-        What runs the network, and why; PyTorch until `choose_runtime` is called.
+        The runtime that was chosen; PyTorch until `choose_runtime` is called.
     notes : tuple of str
-        What to know of how codes are computed, a sentence each; none of what is as usual.
+        Unusual facts of how codes are computed, a sentence each; empty if there are none.
 
     Raises
     ------

@@ -21,18 +21,19 @@ _SECONDS = 3.0  # after which no further turn begins: a long pass is timed well 
 
 @dataclass(frozen=True)
 class RuntimeChoice:
-    """What runs a network, and why.
+    """The runtime that was chosen for a network, and why.
 
     Attributes
     ----------
     replicas : sequence of Replica
         One for each thread; one that several threads may call at a time is there several times.
     name : str
-        ``"torch"``, or what else computes the codes, with its version.
+        ``"torch"``, or the other runtime that computes the codes, with its version.
     note : str
         The reason, for the user; empty if there was nothing to choose.
     turns : dict of Replica to Semaphore
-        To be held while a replica is called: by as many threads as it is there times.
+        A semaphore to hold while a replica is called. It admits as many threads as the replica
+        occurs in `replicas`.
     """
 
     replicas: Sequence[Replica]

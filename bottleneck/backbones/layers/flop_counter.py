@@ -35,7 +35,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ig
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Say to PyTorch that its compiler need not be told: see `TorchDispatchMode`."""
+        """Return False, so that PyTorch does not import its compiler: see `TorchDispatchMode`."""
         return False
 
     def __torch_dispatch__(

@@ -1,4 +1,4 @@
-"""Import PyTorch's formulas for counting operations, and leave Triton to those who use it.
+"""Import PyTorch's formulas for counting operations, without Triton.
 
 `torch.utils.flop_counter` imports Triton, for a quarter of a second, only to recognise its kernels.
 """
@@ -14,7 +14,7 @@ _TRITON = "triton.runtime.jit"
 
 
 class _KernelType(type):
-    """Recognise Triton's kernels; there are none as long as nobody imports it."""
+    """Recognise Triton's kernels. There are none before something else has imported Triton."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         kernel = getattr(sys.modules.get(_TRITON), "JITFunction", cls)
@@ -22,11 +22,11 @@ class _KernelType(type):
 
 
 class _Kernel(metaclass=_KernelType):
-    """Stand for `triton.runtime.jit.JITFunction`, and have its instances."""
+    """Replace `triton.runtime.jit.JITFunction` in instance checks."""
 
 
 class _DeferredTriton(ModuleType):
-    """Stand for the module of Triton while PyTorch imports a name from it."""
+    """Replace the module of Triton while PyTorch imports a name from it."""
 
     JITFunction = _Kernel
 

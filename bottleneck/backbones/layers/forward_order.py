@@ -42,12 +42,12 @@ class ForwardOrder:
 
 
 def observe_order(network: nn.Module, size: int) -> ForwardOrder:
-    """Run one forward pass of zeros, and note the order in which it uses what the network has.
+    """Run a forward pass of zeros, and note in which order it uses tensors and modules.
 
     Parameters
     ----------
     network : nn.Module
-        Frozen, on any device. What it raises ends the pass: what came before is known.
+        Frozen, on any device. An exception of it ends the pass; the order up to there is returned.
     size : int
         Height and width of the input in pixels.
 

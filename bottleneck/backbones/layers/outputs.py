@@ -46,7 +46,7 @@ def follow(output: Any, path: OutputPath) -> Any:
     Parameters
     ----------
     output : object
-        What the module returned; or a symbol that stands for it while it is traced.
+        What the module returned; or, while it is traced, the symbol of that.
     path : tuple of int or str
         As from `find_tensors`.
 
@@ -59,7 +59,7 @@ def follow(output: Any, path: OutputPath) -> Any:
 
 
 def format_path(path: OutputPath) -> str:
-    """Return a path as it stands in a layer's name: its keys, a colon before each.
+    """Return the suffix of a layer's name for a path: its keys, a colon before each.
 
     Examples
     --------

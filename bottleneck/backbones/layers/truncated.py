@@ -108,7 +108,7 @@ class TruncatedNetwork:
 
 
 def layer_hooks(layers: Sequence[Layer], keep: Callable[[Layer, Any], None]) -> dict[str, Hook]:
-    """Return the hooks of one forward pass that hand each layer's output over.
+    """Return the hooks of one forward pass that call `keep` with each layer's output.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ def _record(network: nn.Module, images: Tensor) -> list[_Call]:
             )
             for handle in handles:
                 stack.callback(handle.remove)
-        # The layers before an error have been seen, and what comes after is not asked for.
+        # An error ends the pass, but the calls before it are recorded.
         stack.enter_context(suppress(*USER_CODE_EXCEPTIONS))
         stack.enter_context(torch.inference_mode())
         network(images.clone())

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_DRAWS = 1000  # what happens once in a hundred does not happen in 1000 draws with 4e-5
-_MOST_NUMBERS = 64  # of a draw: with more of them, the rare is not rare in a pass
+_DRAWS = 1000  # an event of 1 % is absent from 1000 draws with probability 4e-5
+_MOST_NUMBERS = 64  # of a draw; among more numbers a rare value is frequent anyway
 
 
 class ExtremeDraws(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]

@@ -1,4 +1,4 @@
-"""The probe: run a network as it is on two random images, before any image of the user.
+"""The probe: run an unchanged network on two random images, before any image of the user.
 
 Its codes are the truth for every faster way of running the network. And they must be functions of
 the image alone: a network with dropout left on, or one that normalises with statistics of the
@@ -27,8 +27,8 @@ from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
 # of a batch change more than a hundredth.
 _TOLERANCE = 1e-3
 
-# Passes over an image if random numbers are drawn but two passes agree. What is rare with PyTorch's
-# is seen at their extremes; those of Python and NumPy are as they come.
+# Passes over an image if random numbers are drawn but two passes agree. Rare draws of PyTorch are
+# provoked by `ExtremeDraws`; for those of Python and NumPy only repetition helps.
 _REPETITIONS = 32
 
 _EVALUATE = "switch that off for evaluation, as in F.dropout(x, p, training=self.training)"
@@ -173,7 +173,7 @@ def _tries() -> list[AbstractContextManager[Any]]:
 def _code_of_the_batch(
     truncated: TruncatedNetwork, images: Tensor, layer: str, together: Tensor, alone: Tensor
 ) -> BackboneError:
-    if not _differ(together[-1], alone[-1]):  # the first one's do, as below a batch's maximum
+    if not _differ(together[-1], alone[-1]):  # then the first image's codes differ
         images, together, alone = images.flip(0), together.flip(0), alone.flip(0)
     module = find_diverging_module(truncated.network, images, images[1:])
     return BackboneError(

@@ -33,7 +33,7 @@ def hub_access() -> Iterator[str]:
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     constants.HF_HUB_OFFLINE = before or not _is_resolved(host)
-    logger.setLevel(logging.ERROR)  # an error of ours says all that its warnings say
+    logger.setLevel(logging.ERROR)  # our error has the information of its warnings
     try:
         yield f"no connection to {host}, and not in its cache" if constants.HF_HUB_OFFLINE else ""
     finally:
@@ -42,7 +42,7 @@ def hub_access() -> Iterator[str]:
 
 
 def _is_resolved(host: str) -> bool:
-    if urllib.request.getproxies():  # which resolve names themselves
+    if urllib.request.getproxies():  # a proxy resolves names itself
         return True
     try:
         socket.getaddrinfo(host, None)

@@ -106,7 +106,7 @@ class TimmModel:
         return network, identity, declared_transform(network, where=self.reference)
 
     def published_files(self, weights: str) -> list[Path] | None:
-        """Return that there are none, or None for what a hub gives; see `ModelSource`."""
+        """Return an empty list, or None if the weights come from a hub; see `ModelSource`."""
         return None if weights == "DEFAULT" or self._is_on_hub else []
 
     def build_skeleton(self, weights: str) -> tuple[nn.Module, InputTransform]:
@@ -158,7 +158,7 @@ class TimmModel:
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # of downloads
                 network: nn.Module = timm.create_model(self.name, pretrained=pretrained)
         except READ_ERRORS as error:
-            # What the hub's cache lacks is an OSError; what is damaged in it is not.
+            # A file that the hub's cache lacks gives an OSError, a damaged one another error.
             reason = (isinstance(error, OSError) and offline) or format_error(error)
             raise self._creation_error(reason, pretrained=pretrained) from error
         return network

@@ -41,8 +41,8 @@ _ACTIVATIONS: dict[Any, _Activation] = {
 }
 _NO_ACTIVATION: _Activation = ("none", [])
 
-# Images of the batch that oneDNN lays a convolution's weights out for. Where it would lay them out
-# otherwise for the batch at hand, it does so in each pass: up to two thirds of a pass in bfloat16.
+# Batch size for which oneDNN lays out a convolution's weights. If another layout is better for the
+# actual batch, oneDNN reorders the weights in each pass: up to two thirds of a pass in bfloat16.
 _IMAGES = 16
 
 _ADDITIONS = {operator.add, torch.add, "add"}

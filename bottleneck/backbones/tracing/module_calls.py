@@ -95,7 +95,7 @@ _MODULES: dict[Any, tuple[tuple[str, ...], Callable[..., nn.Module | None]]] = {
 
 
 def _tensor(program: fx.GraphModule, value: Any) -> Any:
-    """Return the network's tensor that a node stands for; other values stay."""
+    """Return the network's tensor that a node refers to; return other values unchanged."""
     if isinstance(value, fx.Node) and value.op == "get_attr":
         return attrgetter(str(value.target))(program)
     return value

@@ -100,7 +100,7 @@ def stored_digests(
     -------
     dict of Series to dict of int to (str or None)
         By series, then by row. None, which no image's digest equals, where the image had been
-        removed when the shard was made: nobody has tried to read it.
+        removed when the shard was made, so that it was never read.
     """
     known: dict[Series, dict[int, str | None]] = {}
     for series in cache.series:

@@ -113,7 +113,7 @@ class CacheUpdate:
     def _write_manifest(self) -> None:
         """Write ``spec.json`` for a new cache, or with the recipe for the first views of one."""
         path, manifest = self.cache.path, self.cache.manifest
-        if is_cache(path):  # as others have left it since
+        if is_cache(path):  # another task may have written it since
             present = read_manifest(path)
             recipe = manifest.view_recipe
             manifest = _with_recipe(dataclasses.replace(self.cache, manifest=present), recipe)
@@ -124,7 +124,7 @@ class CacheUpdate:
     def finish(self, cache: Cache, series: Collection[SeriesLike]) -> Cache:
         """Record that the task's shards of some series are of the images as they are now.
 
-        Stale shards of other series are removed, unless somebody has replaced them.
+        Stale shards of other series are removed, unless another task has replaced them.
 
         Parameters
         ----------
@@ -302,13 +302,15 @@ def _with_stamps_of_other_tasks(
 ) -> ImageTable:
     """Return a table with the sizes and times that the file has for the rows of other tasks.
 
-    Rows that somebody has appended in the meantime stay. A file of other images is ignored.
+    Rows that another task has appended in the meantime stay. A file of other images is ignored.
     """
     try:
         now = ImageTable.read_csv(path, known=known)
     except (FileNotFoundError, ImagesTableError):
         return table
-    if now is known or not all(map(operator.eq, now.path, table.path)):  # as far as both go
+    if now is known or not all(
+        map(operator.eq, now.path, table.path)
+    ):  # compares the rows that both have
         return table
     if len(now) > len(table):
         return _with_stamps_of(now, table, np.flatnonzero(own))

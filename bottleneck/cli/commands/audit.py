@@ -51,7 +51,7 @@ def audit(
     from bottleneck.runtime import require_writable_output
 
     if out is not None:
-        require_writable_output(out, overwrite=overwrite)  # before the work, not after it
+        require_writable_output(out, overwrite=overwrite)  # checked before the work
     store = open_cache(cache)
     images = read_labels(store, labels)
     with progress_of("images") as show:

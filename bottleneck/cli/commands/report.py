@@ -74,7 +74,7 @@ def report(
     from bottleneck import report as run
     from bottleneck.runtime import require_writable_output
 
-    require_writable_output(out, overwrite=overwrite)  # before labels are read and said
+    require_writable_output(out, overwrite=overwrite)  # checked before the work
     store = open_cache(cache)
     table = read_labels(store, labels)
     with progress_of("images") as show:

@@ -86,7 +86,7 @@ def tune(
         opened, given = open_images(source), labels
         click.echo(str(summarize_images(opened)), err=True)
     out = out or Path(f"tail-{Features((layer or '',)).file_name}.safetensors")
-    require_writable_output(out, overwrite=overwrite)  # before the training, not after it
+    require_writable_output(out, overwrite=overwrite)  # checked before the training
     state = out.with_name(f"{out.name}.training")
     with note_kept(), process_group(), tuning_progress() as on_progress:
         result = run(
@@ -99,9 +99,9 @@ def tune(
             on_progress=on_progress if rank() == 0 else None,
             **options,
         )
-        if rank():  # of several processes, the first one writes and prints
+        if rank():  # only the first of several processes writes and prints
             return
     result.tail.save(out)
-    shutil.rmtree(state, ignore_errors=True)  # not before the result is written
+    shutil.rmtree(state, ignore_errors=True)  # kept until the result is written
     text = result.format(f"saved {out} ({result.seconds:.1f} s)")
     print_either(text, result.to_dict() | {"head": str(out)}, as_json=as_json)

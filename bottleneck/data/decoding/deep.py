@@ -94,7 +94,7 @@ def deep_values(image: Image.Image, data: bytes) -> NDArray[Any]:
     if layout[:-1] not in ("RGB;16", "RGBA;16", "RGBX;16"):
         raise ImageError(f"cannot be decoded: 16-bit colour of the kind {layout} has no `range`")
     high = np.asarray(image)
-    # Told the other byte order, the decoder keeps the other byte of each sample.
+    # With the byte order swapped, the decoder keeps the other byte of each sample.
     low = _decode(data, layout[:-1] + _OTHER_ORDER[layout[-1]])
     return high.astype(np.uint16) << 8 | low
 

@@ -57,7 +57,7 @@ def optional_formats() -> tuple[OptionalFormat, ...]:
     >>> [found.name for found in optional_formats()]
     ['AVIF', 'JPEG 2000', 'HEIC']
     """
-    from PIL import features  # fitting does without
+    from PIL import features  # imported here, since fitting needs no Pillow
 
     supported = features.get_supported()  # `check` would warn of names that an older Pillow lacks
     heif = importlib.util.find_spec("pillow_heif") is not None
@@ -122,7 +122,7 @@ def explain_unidentified(data: bytes) -> str:
     """
     name = ""
     if data[4:8] == b"ftyp":
-        # A file of the general brand says among the compatible ones what it is coded by.
+        # A file of a general brand names its coding among the compatible brands.
         brands = data[8:12] if data[8:12] not in _ANY_BRANDS else data[8:64]
         name = "AVIF" if any(brand in brands for brand in _AVIF_BRANDS) else name
         name = "HEIC" if any(brand in brands for brand in _HEIC_BRANDS) else name

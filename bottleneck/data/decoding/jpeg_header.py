@@ -173,12 +173,12 @@ def _has_tables_of_bytes(data: bytes, start: int, end: int) -> bool:
 
 
 def _has_complete_resources(data: bytes, start: int, end: int) -> bool:
-    # Pillow goes on to a resource's name, even where it would be behind.
+    # Pillow goes on to a resource's name, even if it would be beyond the segment's end.
     return data[end - 6 : end - 2] != b"8BIM"
 
 
 def _begins_completely(begin: bytes, least: int) -> _Check:
-    """Return a check of an application's segment: Pillow reads `least` bytes without a look."""
+    """Return a check of an application's segment, of which Pillow always reads `least` bytes."""
     return lambda data, start, end: end - start >= least or not data.startswith(begin, start, end)
 
 

@@ -133,7 +133,7 @@ def nvjpeg_obstacle(device: torch.device) -> str:
 def _decode(encoded: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
     try:
         return [*_nvjpeg(encoded, device)] if encoded else []
-    except RuntimeError:  # of all, whichever it was
+    except RuntimeError:  # one damaged JPEG makes the whole call fail
         if len(encoded) == 1:
             return [None]
         half = len(encoded) // 2

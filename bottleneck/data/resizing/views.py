@@ -1,8 +1,8 @@
-"""Make views of an image: other pictures of the same thing, for a network to see.
+"""Make views of an image: randomly cropped, turned, mirrored and coloured copies.
 
 View 0 is the image itself. View v is a function of the image's bytes, v and the recipe alone. Its
-numbers come from SHA-256 in counter mode, and need no rounding that machines do differently, so
-that they are the same everywhere, in every order:
+random numbers come from SHA-256 in counter mode. They need no rounding that differs between
+machines, so that a view is the same on every machine, in whatever order views are made:
 
 * ``crop``: a random part of 0.5 to 1 of the area, with sides in the ratio 3:4 to 4:3, becomes the
   square that the network gets, as torchvision's RandomResizedCrop does. It is cut out of the image

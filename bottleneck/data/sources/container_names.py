@@ -9,8 +9,8 @@ from bottleneck.data.sources.cache_folder import is_cache_folder
 from bottleneck.data.split_names import parse_split
 from bottleneck.errors import ImagesNotFoundError
 
-# By the end of a file's name. Compressed archives are archives too: who opens one is told why it
-# cannot be read.
+# By the end of a file's name. Compressed archives are among them, so that opening one gives
+# an error with the reason.
 _KINDS = {
     "tar": (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"),
     "parquet": (".parquet", ".pq"),
@@ -80,13 +80,13 @@ def find_containers(folder: Path) -> dict[str, list[str]]:
 
 
 def is_shard_pattern(name: str | os.PathLike[str]) -> bool:
-    """Return whether a name stands for several containers, as ``a-{000..127}.tar`` does."""
+    """Return whether a name is a pattern of several containers, as ``a-{000..127}.tar`` does."""
     text = os.fspath(name)
     return bool(_BRACES.search(text)) and bool(container_kind(text))
 
 
 def expand_shards(name: str | os.PathLike[str]) -> list[str]:
-    """Return the names that a pattern with braces stands for.
+    """Return the names that a pattern with braces expands to.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def expand_shards(name: str | os.PathLike[str]) -> list[str]:
     Raises
     ------
     ImagesNotFoundError
-        Braces hold something else, or the pattern stands for more than a million names.
+        Braces hold something else, or the pattern expands to more than a million names.
 
     Examples
     --------

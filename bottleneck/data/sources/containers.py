@@ -1,4 +1,4 @@
-"""Open files that hold many images, by what there is under a path."""
+"""Open files that hold many images, by the kinds of the files under a path."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ def open_containers(path: Path, *, labels: bool = True) -> ContainerSource | Fil
     ImagesTableError
         A container is malformed.
     LabelsError
-        Folders in archives look like splits, but it cannot be told which is which.
+        Folders in archives look like splits, but which splits they are is ambiguous.
     OSError
         The storage fails.
     """

@@ -63,7 +63,7 @@ class JoinedSource:
         return source
 
     def missing_here(self) -> str:
-        """Return what is missing of the first source that is not visible to this process."""
+        """Return a path that this process cannot see, of the first such source; empty if none."""
         return next((missing for source in self._sources if (missing := source.missing_here())), "")
 
     def _place(self, row: int) -> tuple[ImageSource, int]:

@@ -16,8 +16,8 @@ def note_unused(
 ) -> tuple[str, ...]:
     """Return a sentence that names what is not used, or none.
 
-    Where no splits are told, refuse something such as ``is_test``, or whose values are all names of
-    splits: the rows that it marks must not be trained on in silence.
+    Where there is no column of splits, refuse a column such as ``is_test``, or one whose values are
+    all names of splits. Otherwise the rows that it marks as test images would be trained on.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from bottleneck.runtime import (
 )
 
 _HOUR, _DAY = 3600.0, 86_400.0
-_MAX_IDLE = 0.2  # of the time of all tasks, without a word
+_MAX_IDLE = 0.2  # share of the time of all tasks above which the plan advises another shard size
 _MANY_FILES = 100_000  # per layer
 _FEW_FILES = 20_000  # per layer: as many as any disk lists in a moment
 _LARGE_SHARD = 1 << 30  # bytes: what a reader may have to check before it has the first row
@@ -225,7 +225,7 @@ def _task_advice(plan: ExtractionPlan) -> str:
         return (
             f"some tasks have {plan.max_shards_per_task} shards and some "
             f"{plan.max_shards_per_task - 1}, so that {idle:.0%} of the time is lost: "
-            f"`shard_size={size}` deals them out evenly"
+            f"`shard_size={size}` divides the work evenly"
         )
     return ""
 

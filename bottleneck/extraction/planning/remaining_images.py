@@ -32,7 +32,7 @@ class RemainingImages:
 
     def read(self, row: int) -> bytes:
         """Return the bytes of an encoded image; see `bottleneck.data.image_source.ImageSource`."""
-        if row in self.removed_rows:  # though a CSV may have left it out whose file is still there
+        if row in self.removed_rows:  # the file may still exist, if a CSV leaves it out
             raise ImageError(REMOVED)
         return self.source.read(row)
 

@@ -41,7 +41,7 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
     >>> make_spec(backbone, precision="float32", relu=True, pool="max").pool
     'max'
     """
-    if not isinstance(relu, bool):  # else a cache is written that cannot be read
+    if not isinstance(relu, bool):  # a spec with another value could not be read again
         raise InvalidOptionError("relu", relu, "True or False")
     return Spec(
         model=backbone.model,

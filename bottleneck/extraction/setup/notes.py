@@ -35,7 +35,7 @@ def setup_notes(
     Returns
     -------
     tuple of str
-        A line each; none of what is as usual.
+        A line for each unusual fact; empty if there are none.
     """
     return (
         *decoding_notes(),

@@ -1,4 +1,4 @@
-"""What is asked of an extraction beside the network, and what is to be done for it."""
+"""The request of an extraction beside the network, and the work planned for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from bottleneck.spec import ModelReference, Spec, ViewRecipe
 
 @dataclass(frozen=True)
 class ExtractionRequest:
-    """What is asked for, beside the network.
+    """The arguments of an extraction, beside the network.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class ExtractionRequest:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """What is to be done: the update of the cache, and the shards to make.
+    """The planned work: the update of the cache, and the shards to make.
 
     Attributes
     ----------

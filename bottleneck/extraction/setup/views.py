@@ -80,7 +80,7 @@ def choose_views(views: ViewOptions | int, existing: Cache | None) -> ChosenView
     Raises
     ------
     InvalidOptionError
-        It is said how views are made, and there are none; or it is no number of views.
+        A recipe is given without views, or the number of views is not allowed.
     """
     if isinstance(views, Mapping):
         require_options(views=(views, ViewOptions))

@@ -38,7 +38,7 @@ class MapsInMemory:
     maps: Sequence[NDArray[np.float16 | np.float32]]
 
     def __str__(self) -> str:
-        """Say what there is, and where."""
+        """Describe the maps, and that they are in memory with their size."""
         size = format_size(sum(maps.nbytes for maps in self.maps))
         return f"{_describe(self, len(self.rows))} in memory ({size})"
 
@@ -100,7 +100,7 @@ class MapsInShards:
     _readers: dict[int, CodeReader] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
-        """Say what there is, and how it is read."""
+        """Describe the maps, and that they are read through a shuffle buffer of this size."""
         maps = _describe(self, len(self.rows))
         size = format_size(self.buffer * self._row_bytes)
         return f"{maps} from the cache, through a shuffle buffer of {self.buffer} ({size})"

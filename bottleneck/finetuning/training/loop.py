@@ -1,4 +1,4 @@
-"""One training of a module: epochs of steps, the scores after each, and what became of it."""
+"""One training of a module: epochs of steps, and the scores after each epoch."""
 
 import time
 from dataclasses import replace
@@ -149,7 +149,8 @@ class _Loop:
         self.loss = Loss(training, options.class_weight, self.device)
         self.optimizer = make_optimizer(module, options, lr)
         self.max_batch_size: int | None = None
-        # Parts have other statistics of batch norm, and processes wait for each other's gradients.
+        # Parts of a batch would have other statistics of batch norm. Several processes must take
+        # the same number of steps, since they wait for each other's gradients.
         self._divisible = options.batch_norm == "keep" and processes() == 1
         self._largest = [group["lr"] for group in self.optimizer.param_groups]
 

@@ -160,7 +160,7 @@ def choose_output_c(codes: TrainingSet, options: TuneOptions) -> float:
 def fit_output(
     codes: TrainingSet, *, c: float, class_weight: Any = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Fit a softmax head to codes, and return it as weights of the codes as they are.
+    """Fit a softmax head to codes, and return weights for the unscaled codes.
 
     Parameters
     ----------

@@ -140,12 +140,12 @@ OnProgress = Callable[[TrainingProgress], None]
 
 
 def numbered(on_progress: OnProgress | None, number: int, trainings: int) -> OnProgress | None:
-    """Return an `on_progress` that is told which training it is, of how many.
+    """Return a callback whose progress has the number of the training, and how many there are.
 
     Parameters
     ----------
     on_progress : callable, optional
-        The user's own; without it there is none.
+        The user's callback. Without one, None is returned.
     number, trainings : int
         See `TrainingProgress`.
 

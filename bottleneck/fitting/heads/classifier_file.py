@@ -1,4 +1,4 @@
-"""The file of a classifier: safetensors, with tensors as they are and the rest as JSON metadata."""
+"""The file of a classifier: safetensors, with its tensors and JSON metadata."""
 
 import hashlib
 import json

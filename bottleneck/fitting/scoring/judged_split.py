@@ -1,4 +1,4 @@
-"""The split that judges a classifier, and what is to be said of its images beside their score."""
+"""The split on which a classifier is scored, and the facts that qualify the score."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from bottleneck.data import UnknownLabels
 
 @dataclass(frozen=True)
 class JudgedSplit:
-    """The split whose images judge a classifier, and what is to be said beside its score.
+    """The split on which a classifier is scored, and the facts that qualify its score.
 
     Attributes
     ----------
     name : str
-        Empty where there are no splits, or none of them judges.
+        Empty where there are no splits, or none of them is held out.
     no_heldout : str
-        Why none judges; empty where one does, or there are none.
+        Why none is held out; empty where one is, or there are no splits.
     unknown : UnknownLabels
         Images that are not judged, for lack of a class that was trained on.
     copies : int

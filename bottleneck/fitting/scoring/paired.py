@@ -22,7 +22,7 @@ class PairedComparison:
     lost : int
         Images that the second predicts rightly and the first does not.
     p : float
-        How often a difference as large or larger would come about if neither were better.
+        Probability of a difference as large or larger if neither classifier were better.
     groups : int or None
         Number of groups of the images on which they differ; None where images have no groups.
     """
@@ -42,7 +42,7 @@ class PairedComparison:
         return asdict(self)
 
     def __str__(self) -> str:
-        """Say on how many images each one is right alone, and how likely chance is."""
+        """Say on how many images only one of the two is right, and how likely chance is."""
         over = f" over {self.groups} groups" if self.groups else ""
         return (
             f"right alone on {self.gained} images against {self.lost}, "

@@ -185,7 +185,7 @@ def require_foldable(training: TrainingSet, names: Sequence[str]) -> None:
 def group_codes(codes: NDArray[np.integer[Any]], names: Sequence[str]) -> NDArray[np.int64] | None:
     """Return the groups as numbers, in the order of their first rows.
 
-    Folds follow these numbers, so that what the groups are called decides nothing. A row without a
+    Folds follow these numbers, so that they do not depend on the groups' names. A row without a
     group name is a group of its own.
 
     Parameters

@@ -262,7 +262,9 @@ def draw_part(
         np.add.at(counts, (unit, training.targets[rows]), 1)
         stratum = counts.argmax(axis=1)
         for minor in np.setdiff1d(np.flatnonzero(counts.any(axis=0)), stratum):
-            taken[order[counts[order, minor] > 0][0]] = True  # most images of no group are of it
+            taken[order[counts[order, minor] > 0][0]] = (
+                True  # no group has most of its images in this class
+            )
     for one in np.unique(stratum):
         of_class = order[stratum[order] == one]
         taken[of_class[: max(1, round(share * len(of_class)))]] = True
@@ -298,7 +300,7 @@ def _extrapolate(
     if len(points) < _FEWEST_POINTS:
         return None
     images = np.array([point.images for point in points], dtype=float)
-    # An error of 0 is of few images that all say the same: it must not decide alone.
+    # A standard error of 0 comes from few images with equal results, and must not get all weight.
     errors = np.array([point.standard_error for point in points])
     laws = fit_power_law(images, scores, np.maximum(errors, 1e-3))
     last, twice = images[-1], 2 * images[-1]

@@ -36,7 +36,7 @@ def single_thread(*, when: bool) -> AbstractContextManager[object]:
 
 
 def exact_float32(array: Array) -> AbstractContextManager[object]:
-    """Compute in float32 what is in float32, where arrays of this one's kind are PyTorch's.
+    """Compute products of float32 exactly in float32, if the array is of PyTorch.
 
     A process may have allowed TF32 for a training of its own. The rows of a problem would be
     rotated with 10 bits, and all that is proved of a minimum would be of other rows.

@@ -103,13 +103,13 @@ def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
 
     The slope ascends from its first value, which is negative: a secant between a length below the
     zero and one above, or their middle where the zero stays on one side: where the slope bends
-    sharply, secants creep. A whole step is left as it is where it is nearly there.
+    sharply, secants approach the zero slowly. A whole step is kept if its slope is nearly zero.
     """
     xp = array_namespace(first)
     low, high, at_low = xp.zeros_like(first), xp.ones_like(first), first
     length, enough = high, _NEAR * xp.abs(first)
     found = at_high = slope(length)
-    before = found <= 0  # as if the other end had stayed
+    before = found <= 0  # as if the other bound had been kept
     for _ in range(_TRIALS):
         if bool(xp.all(xp.abs(found) <= enough)):
             break
@@ -118,7 +118,7 @@ def _zero_of(slope: Callable[[Array], Array], first: Array) -> Array:
         low, at_low = xp.where(above, low, length), xp.where(above, at_low, found)
         high, at_high = xp.where(above, length, high), xp.where(above, found, at_high)
         before = above
-        crossed = at_high > 0  # else the zero is further on
+        crossed = at_high > 0  # otherwise the zero is at a greater length
         share = -at_low / xp.where(at_high > at_low, at_high - at_low, 1.0)
         share = xp.where(stays, xp.ones_like(share) / 2, xp.clip(share, 0.1, 0.9))
         new = xp.where(crossed, low + share * (high - low), 2 * length)

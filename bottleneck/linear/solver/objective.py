@@ -222,7 +222,7 @@ class Objective:
     def _squares(self, values: Array) -> Array:
         """Return the squared length of the penalised coordinates, shape (p,).
 
-        In double precision: what an objective has above it is a loss, which may be tiny.
+        In double precision: the loss is the objective minus these, and may be tiny.
         """
         penalised = self.xp.astype(values[:-1] if self.free else values, self.xp.float64)
         return self.sum(penalised * penalised)

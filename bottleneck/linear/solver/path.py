@@ -300,7 +300,7 @@ class RegularizationPath:
             squares = xp.sum(xp.astype(at, xp.float64) ** 2, axis=0)
             return gap_of(squares / 2 - best, squares / 2, squares, c * zero)
 
-        if not bool(xp.any(gap_without_loss(start) <= tol)):  # most likely longer ones neither
+        if not bool(xp.any(gap_without_loss(start) <= tol)):  # longer starts are unlikely to help
             return other
         least = design.least_margins(xp.astype(start, design.dtype), self._loss)
         scaled = start / xp.where(least > 0, least, 1.0)

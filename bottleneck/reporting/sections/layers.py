@@ -26,7 +26,7 @@ def render(findings: Findings) -> Html:
     chosen = sweep.recommended
     heldout = f"; ◇ on the split {chosen.heldout.split}" if chosen.heldout else ""
     unpooled = "none" in (pool_of(layer) for row in sweep for layer in row.layers)
-    # As a tuned tail's cache is read here: its maps would be another head's.
+    # For a tuned tail, the layers are compared by averages of the maps; see `collect`.
     averaged = unpooled and not isinstance(findings.head, Head)
     maps = ", their maps averaged over positions" if averaged else ""
     bold = "The layers of this head are in bold. " if any(one.marked for one in estimates) else ""

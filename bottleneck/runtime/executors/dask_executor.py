@@ -165,8 +165,8 @@ def _quiet_dask() -> Iterator[None]:
     import dask
 
     with ExitStack() as stack:
-        # What tasks are given stays with the scheduler, so that it can have them done again: that
-        # targets of a million rows are many bytes is no mistake to warn of.
+        # The scheduler keeps the arguments of tasks, to repeat them if a worker dies. Dask warns of
+        # large arguments, but the targets of a million rows are intended.
         threshold = {"distributed.admin.large-graph-warning-threshold": "1 GB"}
         stack.enter_context(dask.config.set(threshold))
         for name in ("distributed", "distributed.client"):

@@ -21,7 +21,7 @@ from bottleneck.runtime.process.shutdown import stop_requested
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-# pandas, where scikit-learn finds it, looks for PyData's package of our name.
+# scikit-learn imports pandas, if installed, which looks for PyData's package of the same name.
 _NAMESAKE = "ignore:Pandas requires version:UserWarning"
 
 

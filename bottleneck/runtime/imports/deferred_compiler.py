@@ -43,7 +43,7 @@ def _disable_later(
     """Disable a function for the compiler as `torch.compiler.disable` does, when it is called."""
     if function is None:
         return lambda given: _disable_later(disable, given, *rest, **options)
-    if not inspect.isfunction(function):  # a class stays one
+    if not inspect.isfunction(function):  # a wrapper would make a class a function
         disabled: _Function = disable(function, *rest, **options)
         return disabled
     known: list[_Function] = []  # not `functools.cache`, through which the compiler does not see

@@ -8,12 +8,12 @@ from types import ModuleType
 
 @contextmanager
 def stand_in(module: ModuleType) -> Iterator[None]:
-    """Let imports in this block find a module where that of its name is not there yet.
+    """Replace a module that is not imported yet, for imports in this block.
 
     Parameters
     ----------
     module : ModuleType
-        Has what is asked of it while it is imported from. Afterwards, its name is free again.
+        It must have the names that are imported from it. It is removed after the block.
 
     Examples
     --------

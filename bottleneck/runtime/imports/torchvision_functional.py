@@ -1,7 +1,7 @@
-"""Import torchvision's functions of images, and leave PyTorch's compiler to those who compile.
+"""Import torchvision's functions of images without PyTorch's compiler, which they hardly need.
 
-Their module decorates some of them for the compiler, of which none is called here. That would take
-the whole of the compiler's import, 1.7 s. As a module, this is imported by one thread at a time.
+Their module decorates some functions for the compiler. None of these is called here, and importing
+the compiler takes 1.7 s. As a module, this is imported by one thread at a time.
 """
 
 from importlib import import_module

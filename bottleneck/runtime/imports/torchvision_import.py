@@ -1,4 +1,4 @@
-"""Import torchvision, and leave PyTorch's compiler to those who compile.
+"""Import torchvision without PyTorch's compiler, which nothing here uses.
 
 `torchvision.ops.roi_align` imports a function from ``torch._dynamo``, which it calls where it
 compiles itself. That one line takes nine tenths of the import of torchvision, 1.2 s, and brings

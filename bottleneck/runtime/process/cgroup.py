@@ -11,8 +11,8 @@ from pathlib import Path
 _MEMBERSHIP = Path("/proc/self/cgroup")
 _MOUNT = Path("/sys/fs/cgroup")
 
-# Of versions 2 and 1: files of a quota and its period; of a limit and what is used, and the key of
-# cached files among the statistics.
+# For versions 2 and 1: the files with the CPU quota and its period; the files with the limit and
+# the use of memory, and the key of cached files in the statistics.
 _CPU = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
 _MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),

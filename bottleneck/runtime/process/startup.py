@@ -24,9 +24,10 @@ def configure_process() -> None:
 
     Arithmetic threads then sleep while they wait. By default they spin, which takes the cores from
     the threads that they wait for wherever another process is busy: a search over C took two to
-    three times as long. Python's garbage collector passes over what is there when modules were
-    imported, which would take it a second and more. In a container with a limit of processors,
-    PyTorch and NumPy start as many threads as it allows, and not as many as the machine has.
+    three times as long. Python's garbage collector skips the objects that exist after the
+    imports, since searching them takes more than a second. In a container with a limit of
+    processors, PyTorch and NumPy start as many threads as it allows, and not as many as the machine
+    has.
 
     Call it before NumPy and PyTorch are imported. What the environment says of threads stays.
     """

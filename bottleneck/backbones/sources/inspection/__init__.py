@@ -1,1 +1,1 @@
-"""What a network is as it is brought: its wrappers, program, input, architecture and weights."""
+"""Inspect a network as its source gives it: wrappers, program, input, architecture, weights."""

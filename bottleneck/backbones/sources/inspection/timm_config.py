@@ -62,7 +62,7 @@ def transform_of_config(config: Mapping[str, Any], *, where: str) -> InputTransf
     Parameters
     ----------
     config : mapping of str to object
-        timm's `pretrained_cfg`; what it lacks is as timm assumes.
+        timm's `pretrained_cfg`; for missing keys, timm's defaults.
     where : str
         Name of the network or its file, for messages.
 

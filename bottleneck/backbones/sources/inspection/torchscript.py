@@ -38,7 +38,7 @@ class _Scripted(nn.Module):
         return self
 
     def _copy_of_script(self, memo: dict[int, Any]) -> Any:
-        with torch.no_grad():  # else the copy's parameters would be results of the others
+        with torch.no_grad():  # else the copy's parameters would be results of a computation
             return copy.deepcopy(self.script, memo)
 
 
@@ -94,7 +94,7 @@ class ScriptedNetwork(_Scripted):
             i for i, name in enumerate(self._calls) if self.get_submodule(name)._forward_hooks
         )
         if not wanted:
-            self.script(images)  # raises what it raises
+            self.script(images)  # no output is wanted, but errors are
             return
         if wanted not in self._programs:
             self._programs[wanted] = _program(self.script, wanted)

@@ -51,7 +51,7 @@ class OwnModules:
         self.files: dict[str, Path] = {}
 
     def digest(self) -> str:
-        """Return the SHA-256 over the file and, after the block, those of its own that it imports.
+        """Return the SHA-256 over the file and, after the block, the user's files that it imports.
 
         A file that imports none has the digest of its bytes.
         """

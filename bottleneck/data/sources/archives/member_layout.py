@@ -14,7 +14,7 @@ _LEVELS = 3  # of folders that the rule looks at
 
 
 class MemberLabels(NamedTuple):
-    """Label and split of each image, and what was understood in another way than it is written."""
+    """Label and split of each image, and remarks on names that were translated."""
 
     label: CategoricalColumn
     split: CategoricalColumn
@@ -37,7 +37,7 @@ def labels_of_members(root: Path, paths: Callable[[], Iterable[str]]) -> MemberL
     Raises
     ------
     LabelsError
-        Folders look like splits, but it cannot be told what they are.
+        Folders look like splits, but which splits they are is ambiguous.
 
     Examples
     --------

@@ -47,9 +47,11 @@ class Sidecars:
         self._cls: dict[str, str] = {}
         self._txt: dict[str, str] = {}
         self._json: dict[str, tuple[str, str, str]] = {}
-        self._problems: dict[str, str] = {}  # as texts: an error would keep the file's contents
+        self._problems: dict[
+            str, str
+        ] = {}  # as texts: an exception would keep the file's contents in memory
         self._known: dict[Any, Any] = {}  # equal values are kept once
-        self._values: dict[str, set[str]] = {}  # of each key of JSON its first texts
+        self._values: dict[str, set[str]] = {}  # the first texts of each key of JSON
         self._used = {"split", "group"}  # keys
         self._example = ""  # of a .txt, if these are the labels
 

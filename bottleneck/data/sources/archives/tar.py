@@ -47,7 +47,7 @@ def open_tars(root: Path, names: tuple[str, ...], *, labels: bool = True) -> "Ta
     ImagesTableError
         An archive is compressed or malformed, or is cut off in something else than an image.
     LabelsError
-        Folders look like splits, but it cannot be told what they are.
+        Folders look like splits, but which splits they are is ambiguous.
     OSError
         The storage fails.
 

@@ -67,7 +67,7 @@ class ArrayPart:
     label, split, group : CategoricalColumn
         One value for each image.
     remarks : tuple of str
-        What is not used, and what was understood in another way than it is written.
+        Arrays that are not used, and names that were translated.
     """
 
     name: str

@@ -57,7 +57,7 @@ class CsvHeader:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What was understood in another way than it is written."""
+        """Remarks on columns whose names were translated."""
         renamed = [
             f"{self.name(column)!r} is {column}"
             for column in self.at

@@ -1,4 +1,4 @@
-"""Look at the columns of a CSV that are not used: some of them say what must not be overlooked."""
+"""Look at the columns of a CSV that are not used, since they may hold splits or groups."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -49,7 +49,7 @@ def read_folder(root: Path, *, labels: bool = True) -> tuple[TextColumns, Source
     Raises
     ------
     LabelsError
-        Folders look like splits, but it cannot be told what they are.
+        Folders look like splits, but which splits they are is ambiguous.
     OSError
         A folder cannot be listed.
 

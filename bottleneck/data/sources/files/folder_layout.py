@@ -1,4 +1,4 @@
-"""Tell whether the folders below a root are splits or classes, and refuse what cannot be told."""
+"""Tell whether the folders below a root are splits or classes; refuse an ambiguous layout."""
 
 import os
 from collections import defaultdict
@@ -80,8 +80,8 @@ def read_layout(
     """Return what the folders below a root are.
 
     Folders are splits if their names are usual names of splits, alone or with a common prefix or
-    suffix, and if they stand alone or hold class folders. Other folders beside such splits are
-    splits too. A single folder called ``train`` beside class folders is a class.
+    suffix, and if they hold class folders or there are no other folders. Other folders beside such
+    splits are splits too. A single folder called ``train`` beside class folders is a class.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def read_layout(
     Raises
     ------
     LabelsError
-        Folders look like splits, but it cannot be told which is which, or whether they are.
+        Folders look like splits, but which splits they are, or whether they are any, is ambiguous.
     OSError
         A folder cannot be listed.
     """
@@ -159,7 +159,7 @@ def _are_splits(
     if len(splits) > 1 and classes:
         strange = sorted(classes.intersection(flat))  # ants/ beside train/ants/
     elif len(splits) == 1 and not classes:
-        return False  # photographs of trains beside those of ships
+        return False  # a class `train` of photographs, beside one of ships
     else:
         # One split beside other folders: another split has the same classes in it.
         known = [folder.name for folder in others if classes.intersection(folder.folders)]
@@ -187,7 +187,11 @@ def _require_distinct(root: Path, splits: Mapping[str, str]) -> None:
 def _open_split_folder(
     root: Path, name: str, split: SplitName | None, list_folder: ListFolder
 ) -> _Folder:
-    """List a folder; of a split that holds but itself again, or `images`, the inner one."""
+    """List a folder, or the only folder inside it.
+
+    The inner one is listed if the folder is a split, and the inner one is called like the same
+    split or has a neutral name such as ``images``.
+    """
     folders, images = list_folder(root / name)
     below = name
     while split and len(folders) == 1 and not images:

@@ -57,7 +57,7 @@ def require_no_splits_below(root: Path, nested: Nested) -> None:
 
 
 def remark_on_nesting(root: Path, nested: Nested) -> str:
-    """Say that classes may be a level lower; refuse splits below a folder that stands alone.
+    """Say that classes may be a level lower; refuse splits below a single folder.
 
     Parameters
     ----------

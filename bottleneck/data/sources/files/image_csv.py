@@ -42,7 +42,7 @@ class ImageCsv:
     columns : TextColumns
         Empty text for columns that the CSV does not have. Splits have their canonical names.
     remarks : tuple of str
-        What was understood in another way than it is written, and what is not used.
+        Columns that are not used, and names that were translated.
     """
 
     path: Path
