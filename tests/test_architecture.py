@@ -273,7 +273,7 @@ def test_a_file_of_tests_has_the_name_and_the_folder_of_what_it_tests() -> None:
         assert starts & subjects, f"{path} names no module of {folder}"
 
 
-def test_what_several_files_of_tests_use_is_a_helper() -> None:
+def test_test_files_do_not_import_each_other() -> None:
     for path in ROOT.glob("tests/**/test_*.py"):
         for source, _ in imported_names(path):
             assert ".test_" not in source, f"{path} imports {source}"
@@ -300,14 +300,14 @@ def _public_methods() -> Iterator[tuple[str, object]]:
                 yield f"{name}.{method}", function
 
 
-def test_what_is_public_has_a_docstring() -> None:
+def test_public_names_have_docstrings() -> None:
     public = [*_public(), *_public_methods()]
     assert len(public) > 1000
     assert [name for name, value in public if not value.__doc__] == []
 
 
 @pytest.mark.parametrize("name", sorted(vars(bottleneck)["__all__"]))
-def test_what_a_user_calls_has_an_example(name: str) -> None:
+def test_public_functions_have_an_example(name: str) -> None:
     assert ">>>" in (getattr(bottleneck, name).__doc__ or ""), name
 
 

@@ -48,7 +48,7 @@ def test_a_value_of_many_lines_is_shown_on_one_and_a_long_one_cut() -> None:
     assert str(long) == f"`model='{'x' * 299}…`: must be short" and long.value == "x" * 1000
 
 
-def test_what_has_the_names_is_said_and_is_no_part_of_the_parameter() -> None:
+def test_the_owner_of_the_names_is_in_the_message_only() -> None:
     error = UnknownNameError("layer", "fcc", ["fc"], of="photos.cache")
     assert str(error).startswith("unknown layer of photos.cache 'fcc': ")
     assert (error.parameter, error.value, error.allowed) == ("layer", "fcc", "fc")

@@ -15,7 +15,9 @@ from tests.helpers.codes import layered_cache
 PAGE = (make_gallery.ROOT / "docs" / "gallery.md").read_text("utf-8")
 
 
-def test_it_draws_each_picture_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draw_makes_each_picture_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: dict[str, Any] = {}
     signature = inspect.signature(bn.extract)
 

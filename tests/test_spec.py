@@ -21,7 +21,7 @@ def test_a_spec_survives_json() -> None:
     assert Spec.from_json(json.loads(json.dumps(SPEC.to_json()))) == SPEC
 
 
-def test_what_an_older_version_could_say_is_digested_as_it_was() -> None:
+def test_fields_of_older_versions_keep_their_digest() -> None:
     preprocess = SPEC.to_json()["preprocess"]
     assert (preprocess["fit"], preprocess["range"]) == ("crop", None)
     digested = json.loads(SPEC.canonical_json())["spec"]["preprocess"]
@@ -68,7 +68,7 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-def test_what_is_no_field_of_a_transform_is_refused_by_name() -> None:
+def test_unknown_fields_of_a_transform_are_refused_by_name() -> None:
     with pytest.raises(UnknownNameError, match=r"'size': did you mean resize\?"):
         validate_transform_fields(size=32)
 

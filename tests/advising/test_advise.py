@@ -206,7 +206,7 @@ def test_several_labels_are_advised_by_precision(tmp_path: Path) -> None:
     json.dumps(found.to_dict())
 
 
-def test_what_cannot_be_advised_is_refused(tmp_path: Path) -> None:
+def test_a_cache_without_labels_is_refused(tmp_path: Path) -> None:
     path = written_cache(tmp_path / "cache", np.zeros((4, 2), np.float32), [""] * 4)
     with pytest.raises(LabelsError, match="no labelled image"):
         bn.advise(path)

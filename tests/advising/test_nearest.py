@@ -8,7 +8,7 @@ from bottleneck.linear import ArrayMatrix, TrainingSet
 from tests.helpers.datasets import clouds
 
 
-def test_it_is_what_scikit_learn_finds_image_by_image() -> None:
+def test_leave_one_out_accuracy_is_that_of_scikit_learn() -> None:
     codes, targets = clouds(90, k=2, apart=0.8)
     unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
     right = []

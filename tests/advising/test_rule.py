@@ -42,7 +42,9 @@ RISING, FLAT, UNKNOWN = (0.02, 0.05), (0.0, 0.01), (0.0, 0.05)
         (findings(UNKNOWN, gap=0.01), 0.10, ""),
     ],
 )
-def test_what_is_expected(found: Findings, error: float, kind: str) -> None:
+def test_expected_kind_follows_the_documented_rule(
+    found: Findings, error: float, kind: str
+) -> None:
     assert expected_kind(found, error) == kind
 
 

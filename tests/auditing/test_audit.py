@@ -79,7 +79,7 @@ def test_copies_that_lack_codes_at_a_layer_change_nothing_for_others(
     ]
 
 
-def test_of_maps_it_says_what_it_says_of_their_averages(
+def test_maps_and_their_averages_have_the_same_findings(
     planted: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
     maps, averages = (
@@ -211,7 +211,9 @@ def test_no_label_is_doubted_where_classes_are_apart_and_folds_uneven(tmp_path: 
     assert found.suspects == []
 
 
-def test_what_cannot_be_audited_is_refused(cache: Path, extract_tiny: Extract) -> None:
+def test_unknown_layers_and_caches_without_codes_are_refused(
+    cache: Path, extract_tiny: Extract
+) -> None:
     with pytest.raises(UnknownNameError, match="layer2"):
         bn.audit(cache, layers="layer22")
     empty = cache.parent / "broken"
@@ -222,7 +224,7 @@ def test_what_cannot_be_audited_is_refused(cache: Path, extract_tiny: Extract) -
         bn.audit(broken)
 
 
-def test_the_result_says_what_it_is(cache: Path) -> None:
+def test_the_result_has_the_examined_layers_and_images(cache: Path) -> None:
     found = bn.audit(cache, layers=["layer2"])
     assert isinstance(found, AuditResult)
     assert found.examined.layers == ("layer2",)

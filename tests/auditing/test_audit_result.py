@@ -104,7 +104,7 @@ def test_without_leaks_there_is_one_accuracy(result: AuditResult) -> None:
     assert "without the leaks" not in text
 
 
-def test_what_chance_brings_is_a_plain_number(result: AuditResult) -> None:
+def test_pairs_expected_by_chance_are_printed_as_a_whole_number(result: AuditResult) -> None:
     pairs = replace(result.near_pairs, chance=183.5)
     assert "up to 184 of the images" in str(replace(result, near_pairs=pairs))
 

@@ -38,7 +38,7 @@ def test_rows_have_the_keys_of_the_commands_json() -> None:
     ]
 
 
-def test_it_is_a_sequence_of_layers() -> None:
+def test_the_table_is_a_sequence_of_layers() -> None:
     table = layers(PLAIN, crop=32)
     assert [layer.name for layer in table][-1] == table[-1].name == "fc"
     assert (len(table), table[:2]) == (len(list(table)), (table[0], table[1]))

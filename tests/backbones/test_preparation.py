@@ -114,7 +114,7 @@ def test_a_network_of_lines_of_grey_pixels_gets_one_channel() -> None:
     assert load_backbone(network, transform=SMALL).notes([])
 
 
-def test_a_network_of_other_channels_is_told_so() -> None:
+def test_a_network_of_other_input_channels_is_refused_with_their_number() -> None:
     with pytest.raises(BackboneError, match=r"first convolution takes 4 channels"):
         _ = load_backbone(nn.Sequential(nn.Conv2d(4, 4, 3)), transform=SMALL).layers
 

@@ -27,7 +27,7 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_loaded_is_recalled(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_network_is_recalled(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = load_backbone("squeezenet1_1", str(weights), transform={"crop": 64})
     known = recall_network("squeezenet1_1", str(weights))
     assert known is not None

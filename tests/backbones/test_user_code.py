@@ -87,7 +87,7 @@ def test_every_exception_of_a_forward_pass_is_one_line() -> None:
         _ = load_backbone(Failing()).layers
 
 
-def test_what_is_a_library() -> None:
+def test_installed_packages_are_libraries() -> None:
     assert is_library(Path(torch.__file__))
     assert is_library(Path(nn.__file__))
     assert not is_library(Path(__file__))

@@ -111,7 +111,7 @@ def test_a_view_that_nobody_made_is_refused_with_what_makes_it(cache: Cache) -> 
         slice(0, 2),
     ],
 )
-def test_what_is_no_ascending_row_of_the_cache_is_refused(cache: Cache, rows: Any) -> None:
+def test_rows_that_are_not_ascending_row_numbers_are_refused(cache: Cache, rows: Any) -> None:
     with pytest.raises(InvalidOptionError, match=r"(?s)`rows=.*must be ascending whole numbers"):
         cache.read_codes("layer", rows)
 

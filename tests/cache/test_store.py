@@ -43,7 +43,7 @@ def test_codes_are_read_by_row_over_shards(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 3, b"photos.cache", []])
-def test_what_is_no_cache_is_refused_by_its_type(wrong: Any) -> None:
+def test_objects_that_are_no_cache_are_refused_by_their_type(wrong: Any) -> None:
     message = f"`cache='{type(wrong).__name__}'`: must be a path, a Cache, or a result"
     with pytest.raises(InvalidOptionError, match=message):
         open_cache(wrong)
@@ -283,7 +283,7 @@ def test_a_cache_prints_its_status(cache: Path) -> None:
     assert store._repr_html_() == f"<pre>{html.escape(str(store))}</pre>"
 
 
-def test_what_is_kept_is_counted_by_layer(cache: Path, tmp_path: Path) -> None:
+def test_finished_shards_are_counted_by_layer(cache: Path, tmp_path: Path) -> None:
     store = open_cache(cache)
     store.shard_path("layer3", 1).unlink()
     assert kept_text(cache) == f"{cache} holds 5 of 5 shards of layer2, 4 of 5 shards of layer3"

@@ -31,7 +31,7 @@ def test_a_signal_unwinds_and_its_handler_is_put_back(
     assert signal.getsignal(sent) == before
 
 
-def test_where_there_is_no_sigusr1_sigterm_is_looked_after(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_sigusr1_sigterm_is_still_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "Signals", [signal.SIGINT, signal.SIGTERM])  # as on Windows
     before = signal.getsignal(signal.SIGUSR1)
     with pytest.raises(Terminated), signals_as_interrupts():

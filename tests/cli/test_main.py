@@ -426,7 +426,7 @@ def test_a_working_directory_that_was_removed_is_one_line(cache: Path, tmp_path:
     assert done.stderr == "error: the working directory was removed: change to another one\n"
 
 
-def test_what_an_encoding_lacks_is_escaped(cache: Path, tmp_path: Path) -> None:
+def test_characters_that_an_encoding_lacks_are_escaped(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "\u4e03.cache").symlink_to(cache)
     done = subprocess.run(
         program("status", "\u4e03.cache"),
@@ -477,7 +477,7 @@ def namesake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("namesake")
-def test_the_namesake_is_reported_once_with_what_mends_it(run: Run, cache: Path) -> None:
+def test_the_namesake_package_is_reported_once_with_the_remedy(run: Run, cache: Path) -> None:
     result = run("status", cache, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["rows"] == 36

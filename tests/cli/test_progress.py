@@ -67,7 +67,7 @@ def test_steps_of_more_than_ten_seconds_have_a_pace_too() -> None:
     assert (pace.now, pace.average) == (1 / 45, 3 / 75)
 
 
-def test_what_comes_before_the_first_image_does_not_count() -> None:
+def test_time_before_the_first_image_does_not_count() -> None:
     pace = Pace(0.0)
     pace.add(100.0, 0)
     pace.add(102.0, 64)

@@ -58,7 +58,7 @@ def test_without_the_columns_split_and_group_stay(tmp_path: Path) -> None:
     assert rows(found) == [("", "train", "1"), ("", "", "1"), ("wings", "test", "2"), ("", "", "")]
 
 
-def test_what_was_understood_of_the_csv_is_said(tmp_path: Path) -> None:
+def test_the_summary_names_translated_and_unused_columns(tmp_path: Path) -> None:
     lines = ["File,Class,set,camera", "train/a.jpg,legs,Training,2", "train/b.jpg,,Testing,3"]
     found = with_labels_from_csv(OURS, write(tmp_path, *lines)).summary
     assert found is not None
@@ -92,9 +92,7 @@ def test_a_leading_dot_makes_no_difference(tmp_path: Path, path: str, row: int) 
 
 
 @pytest.mark.parametrize("paths", [["./a.jpg", "a.jpg"], ["a.jpg", "./a.jpg"]])
-def test_a_cache_that_has_both_spellings_is_taken_at_its_word(
-    tmp_path: Path, paths: list[str]
-) -> None:
+def test_a_cache_with_both_spellings_is_matched_exactly(tmp_path: Path, paths: list[str]) -> None:
     labels = write(tmp_path, "path,label", "./a.jpg,dot", "a.jpg,none")
     found = with_labels_from_csv(table("", "", path=paths), labels).table
     assert dict(zip(paths, found.label, strict=True)) == {"./a.jpg": "dot", "a.jpg": "none"}

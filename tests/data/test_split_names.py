@@ -20,7 +20,7 @@ def test_usual_names_say_the_split_and_nothing_else(split: str, names: str) -> N
             assert (found.split, found.plain) == (split, True), spelled
 
 
-def test_what_stands_around_the_split_is_kept_for_comparison() -> None:
+def test_the_other_words_of_a_split_name_are_its_affix() -> None:
     names = ["seg_train", "seg_test", "train-seg", "asl alphabet train", "PublicTest"]
     found = [parse_split(name) for name in names]
     assert [(one.split, one.affix) for one in found if one] == [
@@ -52,7 +52,7 @@ def test_flags_are_names_of_nothing_but_splits() -> None:
     assert [is_split_flag(name) for name in others] == [False] * len(others)
 
 
-def test_only_names_that_changed_are_told() -> None:
+def test_only_translated_names_are_remarked() -> None:
     assert translations([("train", "train"), ("", ""), ("holdout", "holdout")]) == ()
     (text,) = translations([("train", "train"), ("valid", "val"), ("Test ", "test")])
     assert text == "splits by their usual names: 'valid' is val, 'Test ' is test"

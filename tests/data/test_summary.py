@@ -22,7 +22,7 @@ def test_one_line_has_images_classes_and_splits_in_their_order() -> None:
     assert line_of(table("")) == "1 image, no labels"
 
 
-def test_what_lacks_a_label_a_split_or_a_file_is_counted() -> None:
+def test_images_without_a_label_a_split_or_a_file_are_counted() -> None:
     images = table("a", "", "b", "c", split=["train", "", "extra", "train"], size=[1, 1, 1, -1])
     assert line_of(images) == (
         "3 images, 2 classes, 1 without a label, train 1, split 'extra' 1, "

@@ -224,7 +224,7 @@ def test_torchscript_gives_the_same(
 
 
 @pytest.mark.usefixtures("bfloat16_processor")
-def test_another_precision_is_said_with_what_it_changes(network: Backbone, tmp_path: Path) -> None:
+def test_another_precision_is_noted_with_the_difference(network: Backbone, tmp_path: Path) -> None:
     head = a_head(network, precision="bfloat16", views=2)
     result = export(head, tmp_path / "head.pt", model=PLAIN)
     assert result.difference < 1e-5

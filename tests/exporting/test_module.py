@@ -150,7 +150,7 @@ def test_the_size_counts_each_tensor_once(network: Backbone) -> None:
     assert module.size == network_alone + head + normalisation
 
 
-def test_what_a_module_says_of_itself(network: Backbone) -> None:
+def test_the_metadata_describes_the_classifier(network: Backbone) -> None:
     head = dataclasses.replace(a_head(network, ["layer1", "layer2"]), clf="softmax")
     metadata = module_of(head, network).metadata
     assert (metadata.labels, metadata.scores) == (["ants", "bees", "wasps"], "probabilities")

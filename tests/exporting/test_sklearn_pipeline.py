@@ -129,7 +129,9 @@ def test_a_pipeline_that_differs_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_scikit_learn_has_not(network: Backbone, tmp_path: Path) -> None:
+def test_heads_that_scikit_learn_cannot_express_are_refused(
+    network: Backbone, tmp_path: Path
+) -> None:
     out = tmp_path / "head.skops"
     with pytest.raises(ExportError, match="a tuned tail is layers of a network"):
         export(a_tuned_tail(network, "layer1"), out)

@@ -56,7 +56,7 @@ def leavings(cache: Path) -> list[Path]:
     return [path for path in cache.rglob("*") if "tmp" in path.name]
 
 
-def test_it_is_said_where_pillow_has_to_decode_everything(
+def test_a_note_says_where_pillow_has_to_decode_everything(
     photos: Path, extract_tiny: Extract, expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bottleneck.data.decoding.decode._decoders_agree", lambda: False)
@@ -417,7 +417,7 @@ def test_rejected_images_are_tried_again_only_when_asked(
         assert extract_tiny(photos, retry_rejected=True).rows == 0  # a removed one is not to be had
 
 
-def test_a_task_tries_again_what_is_its_own(
+def test_a_task_retries_rejected_images_of_its_own_shards(
     photos: Path, extract_tiny: Extract, tmp_path: Path
 ) -> None:
     for row in (0, 20):
@@ -429,7 +429,7 @@ def test_a_task_tries_again_what_is_its_own(
     assert missing_shards(open_cache(tmp_path / "cache"), "layer2") == []
 
 
-def test_progress_is_told_after_each_batch(photos: Path, extract_tiny: Extract) -> None:
+def test_progress_is_reported_after_each_batch(photos: Path, extract_tiny: Extract) -> None:
     told: list[Progress] = []
     done = extract_tiny(photos, batch_size=5, on_progress=told.append)
     assert [progress.done for progress in told] == [0, 5, 8, 13, 16, 21, 24, 29, 32, 36]

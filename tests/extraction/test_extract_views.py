@@ -254,7 +254,9 @@ def test_verify_and_repair_know_each_view(made: Cache, photos: Path, reference: 
     assert verify(made).ok
 
 
-def test_what_is_made_is_said_before_and_after(photos: Path, extract_tiny: Extract) -> None:
+def test_the_number_of_views_is_reported_before_and_after(
+    photos: Path, extract_tiny: Extract
+) -> None:
     told: list[Any] = []
     turned = {"count": 5, "augmentations": ["flip", "rotate"]}
     done = extract_tiny(photos, **turned, on_progress=told.append)

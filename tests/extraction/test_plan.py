@@ -181,7 +181,7 @@ def test_images_that_cannot_be_decoded_give_no_pace(tmp_path: Path) -> None:
         ({"layers": ["layer9"]}, UnknownNameError),
     ],
 )
-def test_what_extract_refuses_is_refused(
+def test_plan_refuses_the_arguments_that_extract_refuses(
     photos: Path, options: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -307,7 +307,7 @@ def computed() -> list[str]:
     return lines
 
 
-def test_the_page_computes_what_it_says() -> None:
+def test_the_numbers_of_the_page_are_computed() -> None:
     page = (DOCS / "sizing.md").read_text("utf-8")
     for line in computed():
         assert line in page, line

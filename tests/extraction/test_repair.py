@@ -230,7 +230,7 @@ def test_a_lost_table_and_a_lost_shard_lose_no_image(cache: Path, photos: Path) 
     assert len(found.images) == 36 + 8
 
 
-def test_what_no_shard_says_cannot_be_restored(cache: Path, photos: Path) -> None:
+def test_an_edited_spec_without_intact_shards_cannot_be_restored(cache: Path, photos: Path) -> None:
     shutil.rmtree(cache / "codes")
     _edit_spec(cache)
     with pytest.raises(CacheError, match=r"spec\.json was edited"):

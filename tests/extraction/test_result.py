@@ -29,7 +29,7 @@ def test_a_result_prints_the_status_and_where_the_time_went(
     assert "nothing to do: every code is in the cache" in str(extract_tiny(photos))
 
 
-def test_a_batch_that_was_divided_is_told_with_the_size_that_fits(
+def test_a_divided_batch_is_reported_with_the_size_that_fits(
     photos: Path, extract_tiny: Extract
 ) -> None:
     done = extract_tiny(photos)
@@ -56,7 +56,7 @@ def test_a_task_tells_which_part_it_was(photos: Path, extract_tiny: Extract) -> 
     assert set(values["shares"]) == {"read", "decode", "forward", "write"}
 
 
-def test_a_task_says_what_the_whole_cache_lacks_and_who_makes_it(
+def test_a_task_reports_missing_shards_and_the_tasks_that_make_them(
     photos: Path, extract_tiny: Extract
 ) -> None:
     first = extract_tiny(photos, task=(1, 4))  # shard 1 of 5

@@ -65,7 +65,7 @@ def test_a_disk_that_is_filled_loses_nothing(workshop: Workshop) -> None:
         pytest.skip("no disk can be made here")
 
 
-def test_who_reads_while_others_write_reads_what_is_right(workshop: Workshop) -> None:
+def test_readers_during_writes_get_complete_shards(workshop: Workshop) -> None:
     assert attacks.read_while_written(workshop) > 0
 
 
@@ -80,7 +80,7 @@ def test_a_cache_without_permissions_loses_nothing(workshop: Workshop, mode: int
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_eight_at_once_with_kills_are_as_one(workshop: Workshop, seed: int) -> None:
+def test_eight_processes_with_kills_make_the_cache_of_one(workshop: Workshop, seed: int) -> None:
     attacks.together(workshop, seed)
 
 

@@ -115,9 +115,7 @@ def test_the_score_is_that_of_the_result_on_the_cache_and_on_the_images(
     assert (plain.accuracy, plain.plain) == (tuned.heldout.plain, None)
 
 
-def test_it_learns_and_the_frozen_part_is_that_of_the_network(
-    tuned: TuneResult, maps: Cache
-) -> None:
+def test_tuning_lowers_the_loss_and_keeps_the_frozen_part(tuned: TuneResult, maps: Cache) -> None:
     before = load_backbone(CHAIN, transform=SMALL).tail(BOUNDARY).program.state_dict()
     after = {name: value for name, value in tuned.tail.tensors.items() if "tail." in name}
     assert after.keys() == {f"tail.{name}" for name in before}  # none of what is before it

@@ -164,7 +164,9 @@ def test_scores_are_the_softmax_of_logits_or_with_several_labels_each_ones_own(
     assert several.predict_labels(values - 0.7) == ["ants|bées"]
 
 
-def test_it_says_what_it_lacks(backbone: Backbone, tmp_path: Path) -> None:
+def test_maps_of_another_size_or_a_missing_network_are_refused(
+    backbone: Backbone, tmp_path: Path
+) -> None:
     tail = a_tail(backbone)
     with pytest.raises(HeadError, match=r"reads maps of size 1536, got shape \(1, 7\)"):
         tail.decision_function(np.zeros((1, 7)))
@@ -209,7 +211,7 @@ def test_layers_keep_their_types(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3, 100])
-def test_what_does_not_fit_into_memory_is_divided(backbone: Backbone, most: int) -> None:
+def test_batches_that_do_not_fit_into_memory_are_divided(backbone: Backbone, most: int) -> None:
     tail = a_tail(backbone)
     maps = some_maps(tail.shape, 150)
     expected, sizes = tail.decision_function(maps), []
@@ -291,7 +293,9 @@ def test_a_changed_byte_is_found(backbone: Backbone, tmp_path: Path) -> None:
             TunedTail.load(tmp_path / "t")
 
 
-def test_what_is_added_within_a_version_is_ignored(backbone: Backbone, tmp_path: Path) -> None:
+def test_unknown_tensors_of_the_same_version_are_ignored(
+    backbone: Backbone, tmp_path: Path
+) -> None:
     a_tail(backbone).save(tmp_path / "t")
     later = rewrite(tmp_path / "t", tensors={"other": np.zeros(1)}, later=1)
     assert "other" not in TunedTail.load(later).tensors

@@ -102,7 +102,7 @@ def by_hand(cache: Path, split: str) -> tuple[Any, Any]:
     return codes[rows], np.array(images.label)[rows]
 
 
-def test_it_is_what_scikit_learn_would_do_by_hand(cache: Path) -> None:
+def test_fit_selects_and_scores_as_scikit_learn_does(cache: Path) -> None:
     done = run(cache, layers="layer2")
     X, y = by_hand(cache, "train")
     folds = StratifiedKFold(4, shuffle=True, random_state=0)
@@ -414,7 +414,7 @@ def ece_by_hand(
     return total
 
 
-def test_an_svms_probabilities_are_learnt_from_what_the_folds_held_back(split: Path) -> None:
+def test_probabilities_of_an_svm_are_fitted_on_validation_rows(split: Path) -> None:
     done = run(split)
     X, y = shuffled(*clouds())
     learnt, targets, unseen, true = sides(X, y)
@@ -511,7 +511,9 @@ def test_both_solvers_make_the_same_head(split: Path) -> None:
     assert score_of(ours).accuracy == pytest.approx(score_of(theirs).accuracy, abs=0.02)
 
 
-def test_stopping_short_is_told(split: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_solver_that_stops_early_is_not_converged(
+    split: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reference, "_ITERATIONS", 1)
     done = run(split, "softmax", sklearn=True)
     assert not done.converged

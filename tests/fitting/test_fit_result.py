@@ -52,7 +52,7 @@ def test_the_text_has_the_search_the_choice_and_the_score() -> None:
         ),
     ],
 )
-def test_what_is_not_as_it_should_be_has_a_line(changes: dict[str, Any], line: str) -> None:
+def test_missing_parts_and_warnings_have_a_line(changes: dict[str, Any], line: str) -> None:
     assert line in str(a_fit(**changes)).splitlines()
     assert line not in str(a_fit()).splitlines()
 
@@ -99,7 +99,7 @@ def test_notebooks_show_the_text_escaped() -> None:
     assert "<b>" not in a_fit(head=scaled)._repr_html_()
 
 
-def test_what_was_not_judged_comes_after_where_the_head_is() -> None:
+def test_images_not_scored_are_remarked_after_the_path_of_the_head() -> None:
     unknown = UnknownLabels(2, {"moths": 2})
     result = a_fit(heldout=dataclasses.replace(HELD_OUT, unknown=unknown))
     remark = "not in the score: 2 images of a class that was not trained on: 'moths' (2 images)"

@@ -42,7 +42,7 @@ SVM, SOFTMAX = ClassifierOptions("svm"), ClassifierOptions("softmax")
 CS = (0.01, 1.0)
 
 
-def test_folds_that_a_small_class_does_not_allow_are_told(tmp_path: Path) -> None:
+def test_fewer_folds_for_a_small_class_are_reported(tmp_path: Path) -> None:
     codes = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     cache = written_cache(tmp_path / "cache", codes, ["rare"] * 7 + ["usual"] * 33)
     told = "7 folds in place of 9: each needs an image, or a group, of every class"
@@ -81,14 +81,14 @@ def test_extraction_writes_down_what_the_layers_need(photos: Path, extract_tiny:
         assert listed[layer] == pytest.approx(sum(adds[: turn + 1]) / sum(adds))
 
 
-def test_shards_that_do_not_say_are_not_made_again(
+def test_shards_without_a_cost_are_not_made_again(
     cache: Path, photos: Path, extract_tiny: Extract
 ) -> None:
     set_work(cache, None)
     assert extract_tiny(photos, layers=["layer2", "layer3"]).rows == 0
 
 
-def test_one_shard_that_says_is_enough(cache: Path) -> None:
+def test_one_shard_with_a_cost_is_enough(cache: Path) -> None:
     expected = read_header(cache / "codes" / "layer2" / "00000.h5").cost
     last = cache / "codes" / "layer2" / "00004.h5"
     whole = last.read_bytes()
@@ -269,7 +269,7 @@ def test_the_call_trains_the_recommended_row_of_a_cache_with_views(
     assert eval(call, arguments).head.features == found.recommended.features
 
 
-def test_progress_is_told_after_each_row(three: Path) -> None:
+def test_progress_is_reported_after_each_row(three: Path) -> None:
     told: list[tuple[int, int]] = []
     sweep(
         three,
@@ -281,7 +281,7 @@ def test_progress_is_told_after_each_row(three: Path) -> None:
     assert told == [(done, 6) for done in range(7)]
 
 
-def test_labels_from_elsewhere_are_another_question(three: Path, tmp_path: Path) -> None:
+def test_labels_of_a_csv_replace_those_of_the_cache(three: Path, tmp_path: Path) -> None:
     table = ["path,label", *(f"{i:03d}.jpg,{'even' if i % 2 else 'odd'}" for i in range(120))]
     (tmp_path / "labels.csv").write_text("\n".join(table) + "\n")
     (row,) = found = sweep(
@@ -379,7 +379,7 @@ def test_an_unfinished_layer_is_refused_before_any_training(
         sweep(three, [SVM])
 
 
-def test_the_held_out_split_has_no_say(three: Path, tmp_path: Path) -> None:
+def test_the_held_out_split_does_not_affect_the_choice(three: Path, tmp_path: Path) -> None:
     search = SearchOptions(c=[1.0], cv=2)
     rows = sweep(three, [SVM, SOFTMAX], search=search)
     wrong = [

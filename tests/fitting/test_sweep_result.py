@@ -188,7 +188,7 @@ def test_a_plot_is_a_figure_or_a_file(tmp_path: Path) -> None:
         two().plot(tmp_path / "a.jpg")
 
 
-def test_what_was_not_judged_comes_last() -> None:
+def test_images_not_scored_are_remarked_last() -> None:
     unknown = UnknownLabels(1, {"moths": 1})
     heldout = dataclasses.replace(HELD_OUT, unknown=unknown)
     rows = [dataclasses.replace(row, heldout=heldout) for row in two()]

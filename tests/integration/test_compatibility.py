@@ -147,7 +147,7 @@ def test_an_old_cache_is_extended_in_its_own_version(before: Path) -> None:
     np.testing.assert_allclose(codes[0], codes[1], rtol=1e-2)
 
 
-def test_what_an_old_cache_cannot_say_is_another_spec(before: Path) -> None:
+def test_a_field_that_an_old_cache_lacks_is_another_spec(before: Path) -> None:
     with pytest.raises(SpecMismatchError, match=r"fit is crop in cache .* and pad in this run"):
         extract(
             before / "images",

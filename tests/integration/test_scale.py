@@ -88,7 +88,7 @@ def require_complete(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize(("shards", "tasks"), [(250, 10), (1000, 10), (1000, 40)])
-def test_what_tasks_look_at_is_linear_in_the_shards(
+def test_headers_read_by_all_tasks_are_linear_in_the_shards(
     tmp_path: Path, headers: Counter[str], listings: Counter[str], shards: int, tasks: int
 ) -> None:
     cache = make_cache(tmp_path, rows=3 * shards, shards=shards)

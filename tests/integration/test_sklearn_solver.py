@@ -21,7 +21,9 @@ def solved(X: Any, targets: Any, clf: str, **options: Any) -> list[Solution]:
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 @pytest.mark.parametrize("k", [2, 4])
-def test_it_is_scikit_learns_estimator(clf: str, k: int, class_weight: str | None) -> None:
+def test_solutions_are_those_of_scikit_learns_estimator(
+    clf: str, k: int, class_weight: str | None
+) -> None:
     X, y = clouds(n=80, k=k)
     y[:30] = 0
     found = solved(X, y, clf, class_weight=class_weight)
@@ -55,7 +57,7 @@ def test_nothing_is_proved(clf: str) -> None:
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-def test_stopping_short_is_told_and_warns_of_nothing(
+def test_a_solver_that_stops_early_is_not_converged_and_does_not_warn(
     clf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "_ITERATIONS", 2)

@@ -83,7 +83,7 @@ def test_other_views_than_a_heads_are_refused(
         evaluate(head, cache)
 
 
-def test_images_that_a_head_may_have_learned_by_heart_are_told(
+def test_a_note_names_images_that_a_head_may_be_trained_on(
     head: Head, cache: Path, photos: Path
 ) -> None:
     train = photos / "train"  # those of `head`, as a folder without splits

@@ -91,7 +91,7 @@ def test_a_head_is_itself_or_read_from_its_file(head: Head, tmp_path: Path) -> N
         open_head(tmp_path / "absent.head")
 
 
-def test_what_is_no_head_is_refused_with_where_it_is() -> None:
+def test_objects_that_are_no_head_are_refused_with_a_hint() -> None:
     for opens in (open_head, open_predictor):
         with pytest.raises(InvalidOptionError, match=r"`head='object'`: .* `head`, .* `tail`"):
             opens(object())  # type: ignore[arg-type]
@@ -103,12 +103,12 @@ def test_paths_may_come_from_an_iterator(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 8, 8, 3)), [np.zeros((8, 8, 3))], 3, None, b"x"])
-def test_what_is_no_path_is_refused_with_the_next_step(wrong: Any) -> None:
+def test_objects_that_are_no_path_are_refused_with_the_next_step(wrong: Any) -> None:
     with pytest.raises(InvalidOptionError, match=r"`images='\w+'`: must be paths, .*`numpy.savez`"):
         open_sources(wrong)
 
 
-def test_what_is_found_beside_the_images_of_all_names_is_noted(tmp_path: Path) -> None:
+def test_files_beside_the_images_are_counted_over_all_names(tmp_path: Path) -> None:
     for name in ("a/1.jpg", "a/2.cr2", "b/train/3.jpg", "b/training/4.jpg", "b/5.cr2"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

@@ -137,9 +137,7 @@ def test_the_head_may_be_a_path_and_the_images_of_every_kind(
     assert [prediction.label[:4] for prediction in predictions] == [name[:4] for name in names]
 
 
-def test_what_is_wrong_is_said_before_the_first_prediction_is_asked_for(
-    head: Head, photos: Path
-) -> None:
+def test_wrong_arguments_are_refused_before_the_first_prediction(head: Head, photos: Path) -> None:
     with pytest.raises(ImagesNotFoundError, match="absent"):
         predict(head, [str(photos), "absent.jpg"])
     with pytest.raises(InvalidOptionError, match="batch_size=0"):

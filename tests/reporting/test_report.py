@@ -158,7 +158,7 @@ def test_mistakes_and_uncertain_images_are_in_their_order(
     )
 
 
-def test_what_the_audit_finds_is_shown(page: Node, cache: Cache) -> None:
+def test_findings_of_the_audit_are_shown(page: Node, cache: Cache) -> None:
     found = bn.audit(cache)
     same = section(page, "duplicates")
     assert names_in(same)[-2:] == ["images/00.png", "images/copy.png"]
@@ -211,7 +211,7 @@ def test_the_page_needs_nothing_from_outside(page: Node, result: ReportResult) -
         assert link.get("href")[1:] in [*ids, "main"]
 
 
-def test_what_scrolls_is_in_reach_of_the_keyboard(page: Node) -> None:
+def test_scrolling_regions_can_be_focused_by_keyboard(page: Node) -> None:
     wide = [node for node in page.all("div") if node.attributes.get("class") == "wide"]
     assert len(wide) == len(page.all("table")) > 3
     for node in [*wide, *page.all("pre")]:
@@ -411,7 +411,9 @@ def test_a_head_without_probabilities_has_no_reliability(
     assert "decision values" in section(page, "mistakes").text
 
 
-def test_what_cannot_be_reported_is_refused(cache: Cache, head: Path, tmp_path: Path) -> None:
+def test_heads_and_options_that_do_not_fit_are_refused(
+    cache: Cache, head: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "page.html"
     several = replace(bn.Head.load(head), multilabel=True)
     with pytest.raises(LabelsError, match="one class an image"):

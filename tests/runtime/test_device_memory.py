@@ -39,7 +39,7 @@ def of_cudnn() -> None:
 @pytest.mark.parametrize(
     "allocate", [of_numpy, of_the_cpu, of_a_gpu, of_onednn, of_cuda, of_cublas, of_cudnn]
 )
-def test_what_does_not_fit_is_said_in_one_line_with_the_next_step(allocate: object) -> None:
+def test_memory_errors_are_one_line_with_the_next_step(allocate: object) -> None:
     assert callable(allocate)
     with (
         pytest.raises(DeviceMemoryError) as caught,
@@ -68,7 +68,7 @@ def test_other_errors_and_those_that_are_said_already_pass(error: Exception) -> 
     assert caught.value is error
 
 
-def test_it_decorates_a_function_that_is_called_more_than_once() -> None:
+def test_a_decorated_function_can_be_called_again() -> None:
     decorated = memory_errors("it does not fit", "take a part")(of_a_gpu)
     for _ in range(2):
         with pytest.raises(DeviceMemoryError, match="it does not fit"):

@@ -32,7 +32,7 @@ def test_a_published_file_has_its_bytes_and_leaves_nothing_beside_it(tmp_path: P
     assert names(tmp_path / "deep") == ["a.bin"]
 
 
-def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+def test_an_error_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     with pytest.raises(RuntimeError), atomic_write(path) as temporary:
@@ -95,7 +95,9 @@ def test_names_of_any_bytes_can_be_written(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == b"caf\xe9"
 
 
-def test_leavings_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+def test_temporary_files_of_dead_processes_are_removed_and_of_live_ones_kept(
+    tmp_path: Path,
+) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     host = _host_id()
@@ -115,7 +117,7 @@ def test_leavings_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) ->
     assert all(path.exists() for path in kept)
 
 
-def test_leavings_that_somebody_else_removes_in_the_meantime_are_no_error(
+def test_temporary_files_that_another_process_removes_are_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = tmp_path / f".0.h5.{_host_id()}.7.abcd.tmp~"
@@ -156,7 +158,7 @@ def test_without_proc_the_host_name_is_all(monkeypatch: pytest.MonkeyPatch) -> N
     assert _host_id() == socket.gethostname()
 
 
-def test_leavings_that_are_a_day_old_go_whoever_left_them(tmp_path: Path) -> None:
+def test_temporary_files_older_than_a_day_are_removed(tmp_path: Path) -> None:
     old = tmp_path / ".0.h5.elsewhere.1.abcd.tmp~"
     young = tmp_path / ".1.h5.elsewhere.1.abcd.tmp~"
     for path, hours in ((old, 25), (young, 23)):
@@ -167,7 +169,7 @@ def test_leavings_that_are_a_day_old_go_whoever_left_them(tmp_path: Path) -> Non
     assert names(tmp_path) == [young.name]
 
 
-def test_leavings_of_one_file_are_told_from_those_of_others(tmp_path: Path) -> None:
+def test_only_temporary_files_of_the_given_file_are_removed(tmp_path: Path) -> None:
     mine, other = tmp_path / ".a[1].x.elsewhere.1.abcd.tmp~", tmp_path / ".b.elsewhere.1.abcd.tmp~"
     for path in (mine, other):
         path.touch()
@@ -176,7 +178,7 @@ def test_leavings_of_one_file_are_told_from_those_of_others(tmp_path: Path) -> N
     assert names(tmp_path) == [other.name]
 
 
-def test_what_is_lost_while_a_file_is_written_is_known_at_the_sync(
+def test_the_file_is_open_for_the_sync_before_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The system tells of a failed write only those who had the file open by then.

@@ -60,7 +60,7 @@ def test_code_that_was_changed_is_other_code_and_a_copy_is_the_same(
 
 
 @pytest.mark.parametrize("model", ["resnet50", "absent.py:build", ":", ""])
-def test_what_is_no_code_needs_no_trust(model: str, a_new_user: Path) -> None:
+def test_models_that_are_no_file_need_no_trust(model: str, a_new_user: Path) -> None:
     assert require_trusted_code(model, where="a cache") == model
     trust_code(model)
     assert not a_new_user.exists()

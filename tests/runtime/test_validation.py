@@ -17,7 +17,7 @@ from bottleneck.runtime.validation import require_left_out, require_options
         (Path("a"), "'a'"),
     ],
 )
-def test_what_has_no_meaning_is_refused_as_it_was_given(value: object, shown: str) -> None:
+def test_options_without_meaning_are_refused_with_their_value(value: object, shown: str) -> None:
     with pytest.raises(InvalidOptionError) as caught:
         require_left_out("it is for images", other=None, option=value)
     assert str(caught.value) == f"`option={shown}`: must be left out: it is for images"

@@ -76,7 +76,7 @@ def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
     ],
     ids=lambda value: "" if isinstance(value, list) else None,
 )
-def test_what_is_no_weights_is_named_with_the_next_step(
+def test_files_that_are_not_weights_are_named_with_the_next_step(
     tmp_path: Path, data: bytes, parts: list[str]
 ) -> None:
     file = tmp_path / "resnet50.pth"

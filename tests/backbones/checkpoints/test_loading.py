@@ -58,7 +58,7 @@ def test_safetensors_files_load(tmp_path: Path) -> None:
     assert_loaded(load(tmp_path / "w.safetensors")[0], weights())
 
 
-def test_what_was_taken_is_said(tmp_path: Path) -> None:
+def test_the_note_names_the_weights_that_were_chosen(tmp_path: Path) -> None:
     raw, average = weights(1), {f"module.{k}": v for k, v in weights(2).items()}
     torch.save({"model": raw, "model_ema": average, "epoch": 3}, tmp_path / "both.pth")
     network, loaded = load(tmp_path / "both.pth")
@@ -69,7 +69,7 @@ def test_what_was_taken_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_what_was_passed_over_is_said(tmp_path: Path) -> None:
+def test_the_note_names_tensors_that_were_not_used(tmp_path: Path) -> None:
     state = {f"backbone.{name}": value for name, value in weights().items()}
     more = {"head.weight": torch.zeros(2), "head.bias": torch.zeros(2)}
     torch.save({"state_dict": state | more}, tmp_path / "ssl.pth")
@@ -156,7 +156,7 @@ DIFFERENCES = [
 
 @pytest.mark.parametrize(("kind", "problem"), DIFFERENCES)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_what_does_not_fit_behind_a_layer_is_no_obstacle_to_it(
+def test_mismatches_behind_a_layer_do_not_prevent_its_use(
     tmp_path: Path, kind: str, problem: str, suffix: str
 ) -> None:
     file = tmp_path / f"w{suffix}"
@@ -180,7 +180,9 @@ def test_what_does_not_fit_behind_a_layer_is_no_obstacle_to_it(
     "name", ["layer1.0.weight", "layer1.1.running_var", "layer2.1.bias", "layer3.weight"]
 )
 @pytest.mark.parametrize("kind", ["missing", "shape"])
-def test_what_a_layer_depends_on_must_fit(tmp_path: Path, name: str, kind: str) -> None:
+def test_mismatches_that_a_layer_depends_on_are_refused(
+    tmp_path: Path, name: str, kind: str
+) -> None:
     state = weights()
     if kind == "missing":
         del state[name]

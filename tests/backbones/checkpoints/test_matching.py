@@ -146,7 +146,7 @@ def test_names_that_only_contain_those_of_an_average_are_none() -> None:
     assert Place(("module", "ema_model")).is_average
 
 
-def test_what_fits_more_is_taken_before_an_average() -> None:
+def test_complete_weights_are_preferred_to_an_incomplete_average() -> None:
     state = weights()
     some = {name: value for name, value in weights(1).items() if "running" not in name}
     found = match(Plain(), entries(some, "model_ema"), entries(state, "model"))
@@ -179,7 +179,7 @@ def test_tensors_of_other_shapes_are_found_by_their_names() -> None:
     assert_is(match(Plain(), entries(state, "state_dict", prefix="model.")), state)
 
 
-def test_what_is_left_is_told_apart() -> None:
+def test_unknown_tensors_of_the_network_and_of_other_modules_are_distinguished() -> None:
     state = weights()
     more = {"model.extra.weight": torch.zeros(1), "criterion.weight": torch.zeros(2)}
     found = match(Plain(), entries(state, "s", prefix="model."), entries(more, "s"))

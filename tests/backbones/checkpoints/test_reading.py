@@ -93,7 +93,7 @@ class Settings:
     ],
     ids=["network", "network in a dictionary", "torch network", "settings", "function"],
 )
-def test_what_would_run_code_is_named_on_one_line(
+def test_objects_that_would_run_code_are_refused_in_one_line(
     tmp_path: Path, archive: bool, value: Any, parts: list[str]
 ) -> None:
     torch.save(value, tmp_path / "w.pth", _use_new_zipfile_serialization=archive)

@@ -94,7 +94,7 @@ def test_behind_every_cut_it_gives_the_networks_codes(make: type[nn.Module]) -> 
         pytest.param("mnasnet0_5", "layers.11", "layers.16", 0.2, marks=pytest.mark.slow),
     ],
 )
-def test_it_gives_the_codes_of_torchvisions_networks(
+def test_tails_give_the_codes_of_torchvisions_networks(
     family: str, boundary: str, output: str, dropout: float
 ) -> None:
     backbone = backbone_of(frozen(torchvision.models.get_model(family, weights=None)), 64)
@@ -146,7 +146,7 @@ def test_its_parameters_are_copies_that_can_be_trained() -> None:
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-def test_what_is_different_in_training_is_a_module() -> None:
+def test_operations_that_depend_on_the_mode_become_modules() -> None:
     network = frozen(
         build(
             lambda self, x: self.fc(self.drop(self.norm(self.conv(x)).relu()).mean((2, 3))),
@@ -181,7 +181,7 @@ def test_a_copy_of_it_gives_the_same() -> None:
     ("name", "expected"),
     [("layer1.0", False), ("layer1.1", True), ("layer1", True), ("layer2", True), ("layer3", True)],
 )
-def test_it_says_whether_codes_after_a_relu_are_as_good(name: str, expected: bool) -> None:
+def test_a_tail_knows_whether_its_maps_are_non_negative(name: str, expected: bool) -> None:
     assert backbone_of(frozen(Plain())).tail(name).non_negative is expected
 
 

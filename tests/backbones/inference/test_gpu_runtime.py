@@ -98,7 +98,7 @@ def test_images_of_a_former_batch_do_not_come_back(recorded: list[torch.device])
         (MANY, (1.5, 0.9), "; a compiled CUDA graph is 0.90 times as fast"),
     ],
 )
-def test_what_pays_is_taken_and_said(
+def test_the_fastest_runtime_is_used_and_noted(
     images: int,
     gains: tuple[float, ...],
     said: str,
@@ -129,7 +129,7 @@ def test_a_graph_with_other_codes_is_not_taken(
     assert "the codes of a CUDA graph are not those of the network" in chosen.note
 
 
-def test_what_cannot_be_recorded_runs_as_ever(
+def test_networks_that_cannot_be_recorded_run_by_pytorch(
     monkeypatch: pytest.MonkeyPatch, trial: Callable[..., None]
 ) -> None:
     def refuse(*_: Any) -> None:

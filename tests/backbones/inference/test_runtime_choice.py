@@ -169,7 +169,9 @@ def test_openvino_asked_for_in_vain_is_an_error(
         runner.choose_runtime("openvino", MANY)
 
 
-def test_what_openvino_is_not_for(openvino: Callable[..., None]) -> None:
+def test_openvino_is_refused_for_networks_that_cannot_be_traced(
+    openvino: Callable[..., None],
+) -> None:
     runner = make(BRANCHING)
     openvino(runner)
     with pytest.raises(InvalidOptionError, match="cannot be traced"):
@@ -179,7 +181,7 @@ def test_what_openvino_is_not_for(openvino: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize(("images", "worth_it"), [(799, False), (800, True)])
-def test_where_openvino_is_missing_and_might_pay_its_installation_is_told(
+def test_a_note_tells_how_to_install_openvino_where_it_may_be_faster(
     images: int,
     worth_it: bool,
     openvino: Callable[..., None],

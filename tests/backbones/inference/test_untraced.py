@@ -54,7 +54,7 @@ def truth(network: nn.Module, layer: str, images: Tensor) -> Tensor:
         (brought.one_image_alone, "end"),
     ],
 )
-def test_what_plain_pytorch_runs_is_run_with_equal_codes(
+def test_networks_that_cannot_be_traced_give_equal_codes(
     make: Callable[[], nn.Module], layer: str
 ) -> None:
     network = make()

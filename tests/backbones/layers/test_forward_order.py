@@ -100,7 +100,7 @@ def test_attention_in_one_operation_needs_its_weights() -> None:
     assert needed == set(network.state_dict())
 
 
-def test_what_a_network_raises_ends_the_pass() -> None:
+def test_an_error_of_the_network_ends_the_pass() -> None:
     def wiring(net: Any, x: Tensor) -> Tensor:
         net.conv(x)
         raise RuntimeError("no head")

@@ -163,7 +163,7 @@ def test_a_network_that_cannot_be_counted_is_listed_without_its_cost() -> None:
         ("vit_b_16", "conv_proj", False, 768),
     ],
 )
-def test_channels_are_told_from_space(
+def test_channels_are_distinguished_from_positions(
     model: str, layer: str, channels_last: bool, channels: int
 ) -> None:
     found = listed(model)[layer]
@@ -207,7 +207,7 @@ class Windowed(nn.Module):
         return torch.as_tensor(self.fc(self.merge(x).mean((1, 2))))
 
 
-def test_channels_are_told_from_space_in_a_network_of_one_size() -> None:
+def test_channels_are_distinguished_from_positions_in_a_network_of_one_size() -> None:
     layers = {layer.name: layer for layer in list_layers(frozen(Windowed()), 32)}
     assert layers["norm"].shape == (8, 8, 6)
     assert (layers["norm"].channels_last, layers["norm"].code_shape("avg")) == (True, (6,))

@@ -34,7 +34,7 @@ def truncated(network: nn.Module, *names: str) -> TruncatedNetwork:
         (brought.centred_batch, "end", r"'end'.*Wired\.forward uses statistics of the batch"),
     ],
 )
-def test_what_is_no_function_of_the_image_is_refused_and_says_why(
+def test_codes_that_depend_on_more_than_the_image_are_refused_with_the_module(
     make: Callable[[], nn.Module], layer: str, words: str
 ) -> None:
     with pytest.raises(BackboneError, match=words) as caught:
@@ -50,7 +50,7 @@ def test_a_layer_that_is_skipped_at_random_says_so() -> None:
 
 
 @pytest.mark.parametrize("make", [brought.always_dropout, brought.batch_statistics])
-def test_what_comes_after_the_layer_does_not_matter(make: Callable[[], nn.Module]) -> None:
+def test_modules_after_the_layer_are_not_probed(make: Callable[[], nn.Module]) -> None:
     assert probe(truncated(make(), "one"), SIDE).takes_batches
 
 
@@ -70,7 +70,7 @@ def test_a_dropout_with_a_fixed_seed_depends_on_the_place_in_the_batch() -> None
         probe(truncated(build(seeded, one=conv()), "one"), SIDE)
 
 
-def test_random_numbers_that_change_no_code_are_nobodys_business() -> None:
+def test_random_numbers_that_change_no_code_are_allowed() -> None:
     network = build(lambda m, x: m.one(x + 0 * torch.rand(())), one=conv())
     assert probe(truncated(network, "one"), SIDE).takes_batches
 

@@ -40,7 +40,7 @@ def test_the_callers_network_is_copied_and_never_changed(dtype: torch.dtype) -> 
     assert not torch.equal(network.fc.bias.float(), backbone.network.get_parameter("fc.bias"))
 
 
-def test_what_it_computes_in_float64_stays() -> None:
+def test_computations_in_float64_stay_in_float64() -> None:
     network, images = in_float64(), torch.randn(2, 3, 32, 32)
     codes = load_backbone(network, transform=SMALL).network(images)
     assert codes.dtype is torch.float64

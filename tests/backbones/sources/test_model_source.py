@@ -32,6 +32,6 @@ def test_a_reference_to_a_given_network_cannot_be_loaded() -> None:
 
 
 @pytest.mark.parametrize("wrong", [Plain, 3, None])
-def test_what_is_neither_a_name_nor_a_network_is_refused(wrong: object) -> None:
+def test_objects_that_are_neither_a_name_nor_a_network_are_refused(wrong: object) -> None:
     with pytest.raises(InvalidOptionError, match=r"torch\.nn\.Module"):
         load_backbone(wrong)  # type: ignore[arg-type]

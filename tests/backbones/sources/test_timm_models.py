@@ -88,7 +88,7 @@ def test_names_and_tags_that_do_not_exist(model: str, message: str) -> None:
         load_backbone(model, "none")
 
 
-def test_a_name_that_torchvision_lacks_is_told_of_timm() -> None:
+def test_an_unknown_torchvision_name_suggests_timm() -> None:
     with pytest.raises(UnknownNameError, match="timm:NAME"):
         load_backbone("vit_tiny_patch16_224", "none")
 

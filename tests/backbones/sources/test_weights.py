@@ -59,7 +59,7 @@ def test_a_state_dict_is_refused_without_its_tensors() -> None:
     ("weights", "is_file"),
     [("DEFAULT", False), ("IMAGENET1K_V1", False), ("none", False), ("w.pth", True), ("a/b", True)],
 )
-def test_what_names_a_file(weights: str, is_file: bool) -> None:
+def test_weights_with_a_suffix_or_a_separator_are_files(weights: str, is_file: bool) -> None:
     assert is_weights_file(weights) is is_file
 
 

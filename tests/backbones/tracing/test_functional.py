@@ -62,7 +62,7 @@ class IntoAView(nn.Module):
         return (images * 2).flatten(1).relu_()
 
 
-def test_what_is_written_into_maps_that_are_read_again_is_not_understood() -> None:
+def test_writes_into_parts_of_a_map_are_not_made_functional() -> None:
     # The result of such a write is not that of its node alone.
     assert not make_functional(fx.symbolic_trace(IntoAPart()))
     assert make_functional(fx.symbolic_trace(IntoAView()))

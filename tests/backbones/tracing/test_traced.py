@@ -48,7 +48,7 @@ def test_a_layer_is_what_its_module_returned(
 @pytest.mark.parametrize(
     "names", [["relu"], ["relu_1"], ["relu", "relu_2"], ["conv1", "relu", "relu_1", "relu_2"]]
 )
-def test_calls_of_one_module_are_told_apart(names: list[str], relu: bool) -> None:
+def test_several_calls_of_one_module_are_distinguished(names: list[str], relu: bool) -> None:
     assert_alike(frozen(Reused()), names, relu=relu)
 
 

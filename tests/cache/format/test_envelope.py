@@ -62,7 +62,7 @@ def test_a_header_and_a_file_are_read_as_they_were_written(
 
 
 @pytest.mark.parametrize("length", [0, 1, 300, 301, 302, 303, 304, 305, 306, 5000])
-def test_room_is_what_hdf5_allows_and_holds_the_header(tmp_path: Path, length: int) -> None:
+def test_the_size_is_allowed_by_hdf5_and_holds_the_header(tmp_path: Path, length: int) -> None:
     header = {"text": "x" * length}
     room = envelope_size(FILE_TYPE, header)
     assert room >= 512
@@ -144,7 +144,7 @@ def test_another_file_type_or_version_is_reported(tmp_path: Path) -> None:
         read_envelope(path, FileType("test-kind", 8))
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_folders_and_absent_files_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ShardError, match="cannot be opened"):
             read_envelope(path, FILE_TYPE)

@@ -149,7 +149,7 @@ def test_codes_of_zeros_are_not_refused_as_a_decompression_bomb(tmp_path: Path) 
         np.testing.assert_array_equal(read_shard(path).codes, shard.codes)
 
 
-def test_what_a_full_disk_did_not_take_is_read_back_as_zeros(
+def test_bytes_that_a_full_disk_refused_are_read_back_as_zeros(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HDF5 reads references to strings back, and follows whatever the memory held."""

@@ -44,7 +44,7 @@ def test_any_edit_is_found(path: tuple[str, ...]) -> None:
         parse_manifest(PATH, json.dumps(plan).encode())
 
 
-def test_who_lays_it_out_in_another_way_changes_nothing() -> None:
+def test_the_layout_of_the_json_does_not_matter() -> None:
     assert parse_manifest(PATH, json.dumps(PLAN).encode()) == a_manifest()
 
 

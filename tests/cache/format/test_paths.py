@@ -53,7 +53,7 @@ def test_no_folder_holds_more_than_two_thousand_names() -> None:
     assert max(len(names) for names in folders.values()) <= 1000 + 12
 
 
-def test_only_what_stands_in_its_place_is_a_shard(tmp_path: Path) -> None:
+def test_only_files_in_their_own_place_are_shards(tmp_path: Path) -> None:
     stand(tmp_path, "00003.h5", "2/02001.h5", "00000.h5")
     strangers = [
         "01000.h5",

@@ -510,7 +510,9 @@ def test_a_task_leaves_the_stale_shards_of_others_to_them(
     assert extract_tiny(photos, layers=["layer2"]).changes.touched == 0
 
 
-def test_tasks_that_plan_at_once_note_what_is_theirs(photos: Path, extract_tiny: Extract) -> None:
+def test_tasks_that_plan_at_once_write_the_stamps_of_their_own_rows(
+    photos: Path, extract_tiny: Extract
+) -> None:
     cache = extract_tiny(photos).cache
     touch(photos / cache.images.path[3], 903)
     for path in photos.rglob("*.*"):

@@ -28,7 +28,7 @@ def test_a_cache_without_shards_is_gone(cache: Path) -> None:
     assert not release_empty_cache(cache)
 
 
-def test_what_is_no_cache_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_cache_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_text("mine")
     assert not release_empty_cache(tmp_path)
     assert (tmp_path / "images.csv").exists()

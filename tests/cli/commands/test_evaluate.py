@@ -233,7 +233,7 @@ def test_an_incomplete_cache_is_refused_with_what_it_lacks(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_what_cannot_be_judged_is_refused(
+def test_wrong_arguments_are_refused(
     run: Run, head: Path, arguments: list[str], parts: list[str], code: int
 ) -> None:
     Path("empty").mkdir()
@@ -286,7 +286,7 @@ def test_judging_changes_neither_head_nor_cache(run: Run, head: Path, cache: Pat
     assert (contents(cache), head.read_bytes()) == before
 
 
-def test_what_was_found_is_said_before_images_are_judged(
+def test_the_summary_of_images_is_printed_before_evaluation(
     run: Run, head: Path, cache: Path, photos: Path
 ) -> None:
     (photos / "val").rename(photos / "Valid")

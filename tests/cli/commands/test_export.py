@@ -20,7 +20,7 @@ def head(run: Run, cache: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
-def test_what_is_written_is_said_and_runs(run: Run, head: Path, photos: Path) -> None:
+def test_the_exported_file_is_described_and_runs(run: Run, head: Path, photos: Path) -> None:
     result = run("export", head, "-o", "h.pt", "--check", photos / "val", "--input", "float")
     assert result.exit_code == 0, result.output
     first, second = result.stdout.splitlines()
@@ -46,7 +46,7 @@ def test_json(run: Run, head: Path) -> None:
     assert said["bytes"] == Path("h.pt").stat().st_size
 
 
-def test_what_is_wrong_is_one_line(run: Run, head: Path) -> None:
+def test_errors_are_one_line(run: Run, head: Path) -> None:
     Path("there.pt").write_bytes(b"kept")
     refused(run("export", head, "-o", "there.pt"), "there.pt exists", "--overwrite")
     refused(run("export", head, "-o", "h.pkl"), "-o h.pkl", ".onnx (ONNX)", code=2)

@@ -143,7 +143,7 @@ def _in_an_array(monkeypatch: pytest.MonkeyPatch, index: int, count: int) -> Non
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
 
 
-def test_an_array_with_a_cache_for_each_element_is_told_what_split_the_work(
+def test_an_array_with_a_cache_for_each_element_names_the_variables_that_split_the_work(
     run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _in_an_array(monkeypatch, 1, 4)
@@ -260,7 +260,7 @@ def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _place: usage)
 
 
-def test_what_is_to_be_done_and_its_room_is_said_before(
+def test_images_to_encode_and_disk_space_are_printed_before_the_work(
     run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage("/")._replace(free=52 * 10**9)
@@ -281,9 +281,7 @@ def test_what_is_to_be_done_and_its_room_is_said_before(
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_what_the_disk_cannot_hold_is_refused_before_anything_is_done(
-    run: Run, photos: Path, tmp_path: Path
-) -> None:
+def test_a_full_disk_is_refused_before_any_work(run: Run, photos: Path, tmp_path: Path) -> None:
     result = run("extract", photos, "-o", "new", *TINY)
     refused(result, "36 images", "31 kB", "20 kB free", "--pool avg", "--dtype float16", "--force")
     assert not (tmp_path / "new").exists()
@@ -346,7 +344,7 @@ def test_broken_images_are_rejected_by_name_and_the_rest_is_right(
     )
 
 
-def test_what_to_do_is_said_in_options_in_json_too(run: Run, photos: Path) -> None:
+def test_hints_in_json_name_options(run: Run, photos: Path) -> None:
     extract = ("extract", photos / "val" / "ants", "-o", "new", *TINY, "--max-pixels", 1, "--json")
     reasons = json.loads(run(*extract).stdout)["rejected"].values()
     assert len(reasons) == 4
@@ -768,7 +766,7 @@ def test_images_that_are_gone_leave_a_cache_as_it_was(run: Run, photos: Path, ca
 
 
 @pytest.mark.parametrize("missing", ["images", "-o", "--model", "--layer"])
-def test_what_is_required_is_named(run: Run, photos: Path, missing: str) -> None:
+def test_missing_required_options_are_named(run: Run, photos: Path, missing: str) -> None:
     arguments = {
         "images": ["photos"],
         "-o": ["-o", "new"],

@@ -86,9 +86,7 @@ def test_several_layers_make_one_head(run: Run, cache: Path) -> None:
     assert json.loads(judged.stdout)["heldout"] == found["heldout"]
 
 
-def test_what_to_do_about_copies_is_said_as_it_is_typed(
-    run: Run, photos: Path, extract_tiny: Extract
-) -> None:
+def test_the_hint_about_copies_is_a_command(run: Run, photos: Path, extract_tiny: Extract) -> None:
     shutil.copy(photos / "train/ants/ants000.jpg", photos / "val/ants/copy.jpg")
     cache = extract_tiny(photos).cache.path
     text = run("fit", cache, "--clf", "svm", "--c", "0.1", "--cv", "0").stdout
@@ -582,7 +580,7 @@ def _cloud_cache(folder: Path, train: list[str], test: list[str]) -> Path:
 ONE = ("--clf", "svm", "--c", "1", "--cv", "2")
 
 
-def test_a_held_out_class_that_training_lacks_is_told_and_the_others_are_judged(
+def test_an_unknown_held_out_class_is_reported_and_the_others_are_scored(
     run: Run, tmp_path: Path
 ) -> None:
     train = ["ants", "bees"] * 4

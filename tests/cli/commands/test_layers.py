@@ -100,7 +100,7 @@ def test_torchvisions_models_are_listed_without_a_download(
         ([], ["MODEL"], 2),
     ],
 )
-def test_what_cannot_be_listed_is_refused(
+def test_wrong_arguments_are_refused(
     run: Run, arguments: list[str], parts: list[str], code: int
 ) -> None:
     refused(run("layers", *arguments), *parts, code=code)

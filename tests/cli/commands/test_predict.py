@@ -346,7 +346,7 @@ def test_a_folder_in_the_way_is_refused_by_its_name(
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 @pytest.mark.usefixtures("new")
-def test_what_cannot_be_predicted_is_refused_and_leaves_no_file(
+def test_wrong_arguments_are_refused_and_leave_no_file(
     run: Run, svm: Path, arguments: list[str], parts: list[str], code: int
 ) -> None:
     Path("empty").mkdir()
@@ -387,7 +387,7 @@ def test_files_that_are_passed_over_are_counted(run: Run, svm: Path, new: Path) 
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_what_runs_the_network_is_said_once_and_beside_the_result(
+def test_the_runtime_is_noted_once_on_standard_error(
     command: str, run: Run, svm: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, int]] = []

@@ -142,7 +142,7 @@ def test_a_cache_in_which_every_image_was_rejected_is_an_error(
     assert (found["complete"], found["without_codes"]) == (True, [])
 
 
-def test_what_is_missing_is_told_by_layer_and_by_task(
+def test_missing_shards_are_listed_by_layer_and_by_task(
     run: Run, photos: Path, extract_tiny: Extract
 ) -> None:
     extract_tiny(photos, task=ArrayTask(1, 2))  # shards 1 and 3 of 5
@@ -195,7 +195,7 @@ def test_looking_changes_nothing(run: Run, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["absent", "photos", "photos/train/ants/ants000.jpg"])
-def test_what_is_no_cache_is_refused_with_the_command_that_makes_one(
+def test_a_path_without_a_cache_is_refused_with_the_extract_command(
     run: Run, photos: Path, place: str
 ) -> None:
     refused(run("status", place), f"no cache at {place}", "bottleneck extract")

@@ -30,7 +30,7 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tool(tmp_path, "sbatch", '#!/bin/bash\ncat > "$0.script"\necho 4711\n')
 
 
-def test_what_is_printed_is_the_script_and_nothing_else(run: Run) -> None:
+def test_standard_output_is_the_script_alone(run: Run) -> None:
     result = run("submit", "slurm", "--tasks", 16, "--time=2:00:00", "-p", "gpu", "--", *EXTRACT)
     assert result.exit_code == 0
     assert result.stdout == extraction_array_script(
@@ -53,7 +53,7 @@ def test_an_extraction_is_an_array_of_one_unless_more_are_asked_for(run: Run) ->
         (("fit", "--clf", "svm", "--", "-odd.cache"), []),  # the first mark alone is ours
     ],
 )
-def test_what_trains_asks_the_cache_for_its_layers(
+def test_jobs_that_train_require_their_layers_of_the_cache(
     run: Run, words: tuple[str, ...], layers: list[str]
 ) -> None:
     cache = Path("-odd.cache" if "-odd.cache" in words else "new.cache")
@@ -102,7 +102,7 @@ def test_paths_reach_the_tasks_as_they_were_given(run: Run, name: str) -> None:
         (["slurm", "--comment=a b", "--", *EXTRACT], ["'--comment=a b'", "#SBATCH"], 2),
     ],
 )
-def test_what_would_fail_in_every_job_fails_here(
+def test_commands_that_would_fail_in_every_job_are_refused(
     run: Run, sbatch: Path, words: list[str], parts: list[str], code: int
 ) -> None:
     refused(run("submit", words[0], "--submit", *words[1:]), *parts, code=code)

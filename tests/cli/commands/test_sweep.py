@@ -119,7 +119,7 @@ def test_a_sentence_ends_in_the_command_that_trains_it(run: Run, cache: Path) ->
     assert options == expected
 
 
-def test_what_stands_in_the_configuration_is_in_the_command_too(run: Run, cache: Path) -> None:
+def test_options_of_the_configuration_are_in_the_command_too(run: Run, cache: Path) -> None:
     lines = ["[sweep]", 'cache = "cache"', "c = [1.0]", "cv = 2", 'clf = "svm"', 'layer = "layer3"']
     Path("bottleneck.toml").write_text("\n".join([*lines, 'memory = "1G"']))
     command = run("sweep").stdout.split("`")[1]
@@ -130,7 +130,9 @@ def test_what_stands_in_the_configuration_is_in_the_command_too(run: Run, cache:
     assert run(*command.split()[1:], "-o", "head").exit_code == 0
 
 
-def test_what_the_configuration_changes_of_fit_is_in_the_command(run: Run, cache: Path) -> None:
+def test_options_of_fit_in_the_configuration_are_overridden_in_the_command(
+    run: Run, cache: Path
+) -> None:
     Path("bottleneck.toml").write_text('[fit]\nscaling = "sqrt"\nmemory = "1G"')
     command = run("sweep", "cache", *QUICK, "--layer", "layer3", "--clf", "svm").stdout.split("`")[
         1
@@ -296,7 +298,7 @@ def test_the_command_of_the_sentence_knows_every_option_that_fit_shares() -> Non
     assert names["fit"] - names["sweep"] == {"--save-cv"}
 
 
-def test_slow_progress_is_not_told_as_none(
+def test_slow_progress_is_not_rounded_to_zero(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = chain([0.0], repeat(25.0))

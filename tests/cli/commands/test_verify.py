@@ -119,7 +119,7 @@ def test_repair_makes_the_codes_what_they_were(
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_repair_mends_the_rest_and_leaves_what_is_not_ours(
+def test_repair_leaves_foreign_files_and_repairs_the_others(
     run: Run, cache: Path, photos: Path, kind: str
 ) -> None:
     before = stored(cache, "layer2")

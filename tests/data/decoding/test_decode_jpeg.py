@@ -157,7 +157,7 @@ def test_a_jpeg_cut_anywhere_is_what_pillow_makes_of_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", USUAL)
 @pytest.mark.parametrize("junk", [b"\0", b"\xff", b"\xff\xd9", b"junk" * 100, b"\xff\xd8\xff\xe0"])
-def test_what_follows_a_jpeg_is_not_looked_at(name: str, junk: bytes) -> None:
+def test_bytes_after_a_jpeg_are_ignored(name: str, junk: bytes) -> None:
     assert same_as_pillow(FILES[name] + junk)
     np.testing.assert_array_equal(decoded(FILES[name] + junk), decoded(FILES[name]))
 
@@ -253,7 +253,7 @@ def test_a_jpeg_of_very_many_scans_is_refused_and_a_usual_one_is_not() -> None:
         decode_image(slow)
 
 
-def test_what_follows_a_picture_is_not_counted_as_its_scans() -> None:
+def test_bytes_after_a_jpeg_are_not_counted_as_scans() -> None:
     film = np.random.default_rng(0).bytes(12 << 20)  # as phones put behind a still picture
     assert film.count(b"\xff\xda") > 100
     for kind in ("jpeg", "jpeg-progressive"):

@@ -50,7 +50,7 @@ def test_a_sample_is_bounded_and_always_the_same(tmp_path: Path) -> None:
     assert measure_depth(source, 5) == first
 
 
-def test_floating_point_numbers_are_told_and_what_is_no_number_is_left_out(tmp_path: Path) -> None:
+def test_floating_point_images_are_recognised_and_nan_and_infinity_left_out(tmp_path: Path) -> None:
     values = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
     values[0, :2] = np.nan, np.inf
     Image.fromarray(values).save(tmp_path / "a.tif")

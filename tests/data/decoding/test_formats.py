@@ -112,7 +112,7 @@ def test_suffixes_are_those_of_the_formats_that_are_available(nothing_optional: 
     ],
     ids=range(6),
 )
-def test_what_is_lacking_is_named(
+def test_the_missing_library_of_a_format_is_named(
     data: bytes, words: str, nothing_optional: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bottleneck.data.decoding.pillow_decoder._READERS", ("JPEG", "PNG"))

@@ -190,7 +190,7 @@ def test_too_many_pixels_are_refused_as_by_pillow() -> None:
         decode_image(JPEG)
 
 
-def test_what_the_fast_decoder_scales_is_pillows() -> None:
+def test_scaled_decoding_gives_the_pixels_of_pillow() -> None:
     for side in (4, 8, 9):
         transform = InputTransform(resize=side, crop=side, decoder=DECODERS["fast"])
         same_as_pillow_alone(JPEG, transform)

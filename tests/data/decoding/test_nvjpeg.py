@@ -30,7 +30,7 @@ def given(data: bytes) -> EncodedJpeg:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_it_is_given_the_usual_jpegs_alone(name: str) -> None:
+def test_only_usual_jpegs_are_given_to_nvjpeg(name: str) -> None:
     usual = name in ("jpeg", "jpeg-progressive", "jpeg-grey")
     assert (read_for_nvjpeg(FILES[name]) is not None) == usual
 
@@ -105,7 +105,7 @@ def test_a_build_without_nvjpeg_is_refused(
         require_nvjpeg(torch.device("cuda:0"))
 
 
-def test_it_is_taken_where_it_decodes(cpu_decodes: list[int]) -> None:
+def test_nvjpeg_is_accepted_where_it_decodes(cpu_decodes: list[int]) -> None:
     require_nvjpeg(CPU)
     assert cpu_decodes == [1]
 

@@ -35,7 +35,7 @@ def test_the_orientation_is_read(order: str, orientation: int) -> None:
     assert read_orientation(directory(order, turned(order, orientation))) == orientation
 
 
-def test_what_pillow_writes_is_read() -> None:
+def test_exif_written_by_pillow_is_read() -> None:
     assert read_orientation(exif_of(7).tobytes()[6:]) == 7
 
 

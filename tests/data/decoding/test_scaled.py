@@ -123,7 +123,7 @@ def test_twice_the_size_that_is_made_of_it_is_left(
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_no_large_jpeg_is_decoded_exactly(name: str) -> None:
+def test_small_images_and_other_formats_are_decoded_exactly(name: str) -> None:
     large = InputTransform(resize=400, crop=400, decoder=FAST)
     np.testing.assert_array_equal(decode_image(FILES[name], large), decode_image(FILES[name]))
     if name not in ("jpeg", "jpeg-progressive", "jpeg-grey"):

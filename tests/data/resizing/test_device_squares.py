@@ -63,7 +63,7 @@ def test_images_of_one_size_are_resized_together_and_not_too_many(
     assert counts == [3, 2, 2, 1]
 
 
-def test_what_cannot_be_resized_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_cannot_be_resized_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def refuse(images: torch.Tensor, *size: object) -> torch.Tensor:
         if images.shape[3] == 50:

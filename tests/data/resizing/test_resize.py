@@ -169,7 +169,7 @@ def test_every_interpolation_has_torchvisions_name() -> None:
     assert sorted(INTERPOLATIONS) == ["bicubic", "bilinear", "nearest"]
 
 
-def test_what_a_large_crop_adds_is_black() -> None:
+def test_a_crop_larger_than_the_image_is_padded_with_black() -> None:
     white = np.full((4, 4, 3), 255, dtype=np.uint8)
     pixels = resize_and_crop(white, InputTransform(resize=4, crop=8))
     expected = np.zeros((8, 8, 3))

@@ -31,7 +31,7 @@ def test_a_tiny_image_keeps_each_pixel() -> None:
     assert np.array_equal(np.asarray(opened(make_thumbnail(data, 64))), decode_image(data))
 
 
-def test_it_is_upright_and_deep_pixels_have_their_range() -> None:
+def test_thumbnails_are_upright_and_deep_pixels_have_their_range() -> None:
     picture = Image.fromarray(np.linspace(0, 4095, 512, dtype=np.uint16).reshape(16, 32))
     data = encode(picture, "PNG")
     values = np.asarray(opened(make_thumbnail(data, 64, (0.0, 4095.0))))

@@ -17,7 +17,7 @@ from tests.helpers.image_folders import touch
         ([], False),
     ],
 )
-def test_a_cache_is_told_by_its_two_small_files(
+def test_a_cache_is_recognised_by_its_two_small_files(
     tmp_path: Path, names: list[str], is_cache: bool
 ) -> None:
     assert is_cache_folder(touch(tmp_path, *names)) == is_cache

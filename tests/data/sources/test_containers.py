@@ -50,7 +50,7 @@ def test_a_file_with_braces_in_its_name_is_that_file(tmp_path: Path) -> None:
     assert open_images(tmp_path / "a-{0..1}.tar").table.path[:] == ["a-{0..1}.tar/2.png"]
 
 
-def test_a_collection_is_told_from_a_single_image(tmp_path: Path) -> None:
+def test_collections_and_single_images_are_distinguished(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", {"2.png": png(2)})
     (tmp_path / "1.png").write_bytes(png(1))
     assert is_collection(tmp_path / "a.tar")

@@ -29,7 +29,7 @@ def test_files_that_are_not_read_are_counted_by_suffix(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", [".hidden.cr2", "ants/.DS_Store", "ants/Thumbs.db", "Desktop.ini", ".git/a.cr2"]
 )
-def test_what_an_operating_system_leaves_is_not_counted(tmp_path: Path, name: str) -> None:
+def test_files_of_the_operating_system_are_not_counted(tmp_path: Path, name: str) -> None:
     found = notes_of(touch(tmp_path, "ants/1.jpg", name))
     assert (found.passed_over, found.lost_images) == ({}, False)
 
@@ -41,7 +41,7 @@ def test_documents_are_no_images(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.cr2", "a.CR2", "a.jxl", "IMG_0001", "a.jpg~", "a.840.113"])
-def test_what_is_no_document_may_be_an_image(tmp_path: Path, name: str) -> None:
+def test_files_of_unknown_kinds_may_be_images(tmp_path: Path, name: str) -> None:
     found = notes_of(touch(tmp_path, "ants/1.jpg", f"ants/{name}"))
     assert (found.unread_images, found.lost_images) == (1, True)
 

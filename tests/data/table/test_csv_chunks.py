@@ -90,7 +90,7 @@ def test_whole_numbers_are_read(numbers: list[int]) -> None:
 @pytest.mark.parametrize(
     "odd", ["", " ", "1.5", "x", "1e3", "-", "1 2", "9" * 20, "-" + "9" * 20, "é"]
 )
-def test_what_is_no_number_is_left_to_who_can_name_it(odd: str) -> None:
+def test_a_column_with_a_value_that_is_no_integer_gives_none(odd: str) -> None:
     assert parse_int_column(["1", odd, "2"]) is None
 
 

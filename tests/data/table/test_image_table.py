@@ -82,7 +82,7 @@ def test_a_table_is_what_the_csv_module_reads(
     assert lines == [[*(str(cell) for cell in row), ""] for row in rows]
 
 
-def test_what_was_found_survives_the_way_there_and_back(tmp_path: Path) -> None:
+def test_a_table_is_unchanged_after_writing_and_reading(tmp_path: Path) -> None:
     touch(tmp_path / "photos", "train/ants, red/1.jpg", "val/bees/2.png")
     (tmp_path / "photos/val/bees/gone.jpg").symlink_to("nowhere")
     table = open_images(tmp_path / "photos").table

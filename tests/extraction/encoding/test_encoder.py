@@ -159,7 +159,7 @@ def test_nan_from_the_network_names_image_and_layer(tmp_path: Path) -> None:
     assert "'layer2'" in str(caught.value)
 
 
-def test_what_is_decoded_ahead_is_bounded(tmp_path: Path) -> None:
+def test_the_number_of_images_decoded_ahead_is_bounded(tmp_path: Path) -> None:
     paths = write_photographs(tmp_path, 3, label="ants")
     taken: list[int] = []
 

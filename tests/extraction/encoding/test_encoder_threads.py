@@ -92,7 +92,7 @@ def test_an_error_in_a_decoder_that_is_not_the_images_reaches_the_caller(
     assert not left_behind()
 
 
-def test_an_error_of_who_names_the_images_reaches_the_caller(several: int, tmp_path: Path) -> None:
+def test_an_error_of_the_iterator_of_rows_reaches_the_caller(several: int, tmp_path: Path) -> None:
     paths = write_photographs(tmp_path, 12, label="ants")
 
     source, batches = asked(paths, 2)

@@ -88,7 +88,7 @@ def test_codes_and_rejections_are_those_of_the_exact_decoder(
     assert sum(cpu_decodes[1:]) == 8  # after the probe: the sound JPEGs, but for the CMYK one
 
 
-def test_what_the_gpu_refuses_is_decoded_as_ever(
+def test_images_that_the_gpu_refuses_are_decoded_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu_decodes: list[int]
 ) -> None:
     paths = mixed(tmp_path)

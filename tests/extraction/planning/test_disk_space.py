@@ -155,7 +155,7 @@ def test_a_disk_that_is_just_large_enough_will_do() -> None:
     )
 
 
-def test_what_lies_ahead_is_one_line() -> None:
+def test_the_estimate_is_printed_in_one_line() -> None:
     layers = {
         "layer3": LayerEstimate((1024,), 2048, 3000, 6 * 10**6),
         "fc": LayerEstimate((2, 7, 7), 196, 10, 10**6),
@@ -185,7 +185,7 @@ def first(told: list[Any]) -> Callable[[Progress], None]:
     return on_progress
 
 
-def test_it_is_announced_once_before_any_image_is_encoded(
+def test_the_estimate_is_reported_once_before_any_image_is_encoded(
     photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[DiskEstimate | str] = []

@@ -20,7 +20,7 @@ BOTH = (Series("layer2"), Series("layer3"))
         ([0, 1, 2, 3, 4], ArrayTask(7, 8), OtherTasks(BOTH, (0, 1, 2, 3, 4), begun=False)),
     ],
 )
-def test_what_the_other_tasks_made_is_seen_by_the_names_of_files(
+def test_shards_of_other_tasks_are_found_by_file_names(
     cache: Path, removed: list[int], task: ArrayTask, expected: OtherTasks
 ) -> None:
     found = open_cache(cache)

@@ -195,7 +195,7 @@ def test_a_worker_knows_what_was_removed(
     assert done.cache.finished_shards("layer3")[1].rejected == {3: REMOVED}
 
 
-def test_what_a_network_does_wrong_is_told_as_by_one_process(
+def test_workers_report_errors_of_a_network_as_one_process_does(
     tmp_path: Path, extract_tiny: Extract, workers: Executor
 ) -> None:
     write_photographs(tmp_path / "photos", 4, label="ants")
@@ -205,7 +205,7 @@ def test_what_a_network_does_wrong_is_told_as_by_one_process(
         extract_tiny(tmp_path / "photos", model=f"{NETWORKS}:poisoned", executor=workers)
 
 
-def test_who_is_asked_to_stop_finishes_the_shards_in_the_making(
+def test_a_stop_request_finishes_the_current_shards_only(
     photos: Path, tmp_path: Path, extract_tiny: Extract, workers: Executor
 ) -> None:
     def ask(progress: Progress) -> None:
@@ -235,7 +235,9 @@ def test_a_worker_that_sees_everything_leaves_nothing(job: WorkerJob, cache: Pat
     assert sorted(cache.rglob("*")) == before
 
 
-def test_what_a_worker_does_not_see_is_named(job: WorkerJob, cache: Path, photos: Path) -> None:
+def test_a_file_that_a_worker_does_not_see_is_named(
+    job: WorkerJob, cache: Path, photos: Path
+) -> None:
     image = photos / job.images.table.path[0]
     image.rename(photos / "elsewhere")
     assert job.missing_on_worker() == str(image.resolve())

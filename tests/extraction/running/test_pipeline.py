@@ -48,7 +48,7 @@ def test_shards_are_written_by_a_thread_of_their_own(
     assert all(name.startswith("write") for name in threads)
 
 
-def test_whoever_submits_too_much_waits() -> None:
+def test_submit_waits_while_too_many_writes_are_pending() -> None:
     running: list[int] = []
 
     def slow() -> None:
@@ -103,7 +103,7 @@ def request_to_stop() -> Iterator[None]:
         pytest.param(3, [1, 2, 3, 4], marks=pytest.mark.slow),
     ],
 )
-def test_whoever_asks_to_stop_gets_the_shard_in_the_making_and_no_other(
+def test_a_stop_request_finishes_the_current_shard_only(
     photos: Path, extract_tiny: Extract, tmp_path: Path, rows: int, missing: list[int]
 ) -> None:
     def on_progress(progress: Progress) -> None:

@@ -215,7 +215,7 @@ def test_plan_and_predict_have_the_limit_too(large: Path, extract_tiny: Extract)
 # Only the options of the command line, which say the same
 
 
-def test_the_command_line_says_it_too(run: Any, scans: Path, tmp_path: Path) -> None:
+def test_the_command_line_prints_the_range_too(run: Any, scans: Path, tmp_path: Path) -> None:
     from tests.helpers.cli import TINY
 
     first = run("extract", scans, "-o", "black", *TINY)

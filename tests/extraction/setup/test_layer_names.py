@@ -6,7 +6,7 @@ from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.setup.layer_names import layer_names, pool_names
 
 
-def test_one_name_stands_for_itself_and_any_iterable_is_taken() -> None:
+def test_one_name_or_any_iterable_of_names_is_accepted() -> None:
     assert layer_names("features.12") == ["features.12"]
     assert layer_names(name for name in ("b", "a")) == ["b", "a"]
     assert pool_names("2x2") == ["2"]

@@ -54,7 +54,7 @@ def test_code_that_was_never_given_is_not_run(tmp_path: Path) -> None:
         load_network(spec_of(PLAIN), reference, **MESSAGES)
 
 
-def test_what_is_not_where_a_head_says_is_asked_for(tmp_path: Path) -> None:
+def test_a_missing_network_or_weights_file_is_asked_for_by_option(tmp_path: Path) -> None:
     spec, code, weights = spec_of(PLAIN), tmp_path / "net.py", tmp_path / "net.pth"
     reference = ModelReference(f"{code}:build", str(weights))
     with pytest.raises(BackboneError, match=r"the head names a network .*`model=path/to/net\.py:b"):

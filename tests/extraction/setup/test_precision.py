@@ -113,7 +113,7 @@ def test_codes_of_a_network_that_views_its_maps(photos: Path) -> None:
 
 
 @pytest.mark.usefixtures("bfloat16_processor")
-def test_the_command_says_it_in_one_line(photos: Path, run: Run, tmp_path: Path) -> None:
+def test_the_command_notes_float32_in_one_line(photos: Path, run: Run, tmp_path: Path) -> None:
     code = "from tests.helpers.brought_networks import fourier\n"
     (tmp_path / "net.py").write_text(code)
     command = ["extract", photos, "-o", tmp_path / "c", "--model", f"{tmp_path}/net.py:fourier"]

@@ -12,6 +12,6 @@ def test_a_whole_transform_is_given_as_its_fields_are() -> None:
     assert transform_fields({"crop": 32}) == {"crop": 32} and transform_fields(None) == {}
 
 
-def test_what_is_no_transform_is_refused() -> None:
+def test_objects_that_are_no_transform_are_refused() -> None:
     with pytest.raises(InvalidOptionError, match="`transform=32`: must be an InputTransform, or"):
         transform_fields(32)  # type: ignore[arg-type]

@@ -79,7 +79,7 @@ def test_a_removed_image_needs_none_either(
     assert not loaded
 
 
-def test_what_is_missing_is_encoded(
+def test_missing_images_and_layers_are_encoded(
     request_of: dict[str, Any], loaded: list[str], tmp_path: Path
 ) -> None:
     write_photographs(tmp_path / "photos", 1, label="bees", first_seed=9)
@@ -100,7 +100,7 @@ def test_what_is_missing_is_encoded(
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_another_spec_is_refused_as_ever(
+def test_another_spec_is_refused_after_loading(
     request_of: dict[str, Any], loaded: list[str], change: dict[str, Any]
 ) -> None:
     with pytest.raises(SpecMismatchError):

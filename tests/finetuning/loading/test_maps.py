@@ -62,7 +62,7 @@ def read(batches: Any) -> tuple[list[float], list[int], list[int]]:
         ),
     ],
 )
-def test_it_says_what_there_is_and_where(
+def test_str_describes_the_maps_and_their_place(
     stored: Cache, features: Features, memory: int, text: str
 ) -> None:
     assert str(open_maps(stored, features, np.arange(N), memory=memory)) == text

@@ -102,7 +102,7 @@ def test_a_batch_that_does_not_fit_is_divided_and_its_step_is_the_same(fails: st
 
 
 @pytest.mark.parametrize("case", ["batch norm", "one image"])
-def test_what_cannot_be_divided_is_an_error(case: str) -> None:
+def test_batches_that_cannot_be_divided_raise_the_memory_error(case: str) -> None:
     options = on_cpu(batch_norm="train") if case == "batch norm" else on_cpu()
     module = a_module(examples(48), options)
 

@@ -326,7 +326,7 @@ def test_any_damage_of_a_file_without_a_digest_is_a_head_or_a_head_error(
             assert isinstance(head.predict_labels(margins)[0], str)
 
 
-def test_what_is_in_the_way_stays_unless_asked(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "head"
     require_writable_output(path, overwrite=False)
     path.touch()

@@ -120,7 +120,7 @@ def test_of_several_labels_one_that_is_unknown_leaves_the_image_out(tmp_path: Pa
     assert lesson.labelled.judged.unknown == UnknownLabels(2, {"z": 2})
 
 
-def test_where_all_classes_are_known_nothing_is_told(tmp_path: Path) -> None:
+def test_no_remark_is_made_where_all_classes_are_known(tmp_path: Path) -> None:
     lesson = dataset_of(tmp_path, ["a", "b", "a"], split=["train", "train", "test"])
     assert lesson.labelled.judged.unknown == UnknownLabels()
 

@@ -84,7 +84,7 @@ def test_a_cache_without_layers_is_refused(tmp_path: Path) -> None:
     assert require_layers(cache, ["all"]) == ()
 
 
-def test_all_views_that_every_layer_has_are_used_unless_told(tmp_path: Path) -> None:
+def test_all_views_that_every_layer_has_are_the_default(tmp_path: Path) -> None:
     cache = open_cache(cache_of_layers(tmp_path, {"a": [CODES] * 3, "b": [CODES] * 3}, LABELS))
     for file in (tmp_path / "codes" / "b@2").iterdir():
         file.unlink()

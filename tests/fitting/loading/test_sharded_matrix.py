@@ -333,7 +333,7 @@ def test_one_block_is_read_while_another_is_used(
     assert [int(block[0, 0]) for block in blocks] == [1, 2, 3]
 
 
-def test_who_stops_does_not_wait_for_the_next_block(
+def test_closing_the_iterator_does_not_wait_for_the_next_block(
     ten: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The garbage collector may close an iteration while its thread has h5py's lock, which the

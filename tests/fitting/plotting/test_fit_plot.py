@@ -91,7 +91,7 @@ def test_many_classes_have_no_names_and_no_numbers(result: FitResult) -> None:
     assert not axes.get_yticklabels()
 
 
-def test_what_there_is_not_is_left_out(result: FitResult) -> None:
+def test_missing_panels_are_left_out(result: FitResult) -> None:
     several = score_labels(np.eye(3, dtype=bool), np.eye(3), ["a", "b", "c"], split="val")
     assert result.search is not None
     search = dataclasses.replace(result.search, metric="mean_average_precision")
@@ -103,6 +103,6 @@ def test_what_there_is_not_is_left_out(result: FitResult) -> None:
         dataclasses.replace(result, search=None, heldout=None).plot()
 
 
-def test_it_is_written_as_a_picture(result: FitResult, tmp_path: Path) -> None:
+def test_the_plot_is_written_as_a_png(result: FitResult, tmp_path: Path) -> None:
     assert result.plot(tmp_path / "fit.png") is None
     assert (tmp_path / "fit.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -199,7 +199,7 @@ def test_a_class_without_images_is_named_and_not_in_the_mean() -> None:
     assert "(2 of 3 classes: no image of 'none')" in str(labels_score()).splitlines()[0]
 
 
-def test_what_was_not_judged_is_told_last_and_changes_no_number() -> None:
+def test_unknown_labels_are_remarked_last_and_change_no_number() -> None:
     unknown = UnknownLabels(3, {"moths": 2, "Bees": 1}, {"Bees": "bees"})
     for score in (HELD_OUT, labels_score()):
         found = dataclasses.replace(score, unknown=unknown)

@@ -422,7 +422,7 @@ def test_the_grid_spans_eleven_decades() -> None:
     np.testing.assert_allclose(np.log10(C_GRID), range(-6, 6), atol=1e-12)
 
 
-def test_a_fold_that_did_not_converge_is_told() -> None:
+def test_a_fold_that_did_not_converge_is_marked() -> None:
     found = scripted(
         lambda c, _fold: (int(c), 0), np.arange(40) % 2, grid=[1.0, 2.0], stopped=(2.0, 0)
     )

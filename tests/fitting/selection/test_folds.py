@@ -65,9 +65,7 @@ def folds_or_none(training: TrainingSet, folds: int) -> list[Fold]:
 
 @settings(deadline=None)
 @given(lessons(), st.integers(2, 8))
-def test_every_row_is_held_back_once_and_learnt_from_otherwise(
-    training: TrainingSet, folds: int
-) -> None:
+def test_every_row_is_a_validation_row_of_one_fold(training: TrainingSet, folds: int) -> None:
     splits = folds_or_none(training, folds)
     n = len(training.targets)
     assert len(splits) <= folds
@@ -83,7 +81,7 @@ def test_every_row_is_held_back_once_and_learnt_from_otherwise(
 
 @settings(deadline=None)
 @given(lessons(grouped=True), st.integers(2, 8))
-def test_no_group_stands_on_both_sides(training: TrainingSet, folds: int) -> None:
+def test_no_group_is_in_training_and_validation_rows(training: TrainingSet, folds: int) -> None:
     if training.groups is None:  # no row has the name of a group
         return
     for here, validation in folds_or_none(training, folds):

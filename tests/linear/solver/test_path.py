@@ -280,7 +280,7 @@ def test_a_free_intercept_of_rare_classes(k: int, c: float) -> None:
     assert np.all(objective(problem, solution) <= reference + 3 * allowed(problem, solution))
 
 
-def test_what_an_earlier_product_left_in_memory_is_no_invalid_value(
+def test_leftovers_in_the_memory_of_blas_raise_no_invalid_value(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def after_a_product(design: ArrayDesign, *arguments: Any) -> Any:

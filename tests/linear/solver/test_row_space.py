@@ -64,7 +64,7 @@ def test_few_rows_of_many_features_take_little_memory(intercept: Intercept) -> N
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
-def test_what_the_coordinates_leave_out_is_in_the_gap(clf: str) -> None:
+def test_the_gap_includes_the_dropped_eigenvectors(clf: str) -> None:
     """Rows that a small feature tells apart, beside one of 6e7 times its scale: nearly lost."""
     random = np.random.default_rng(0)
     y = np.arange(30) % 3

@@ -56,9 +56,7 @@ def test_the_shape_has_views_and_channels_where_the_input_has_them() -> None:
         ({"view_recipe": {"rule": 1}}, "no export of this program"),
     ],
 )
-def test_what_is_damaged_or_of_another_program_is_refused(
-    changes: dict[str, Any], words: str
-) -> None:
+def test_damaged_or_foreign_metadata_is_refused(changes: dict[str, Any], words: str) -> None:
     values = json.loads(PLAIN.to_text()) | changes
     with pytest.raises(ExportError, match=words) as caught:
         ExportMetadata.from_text(json.dumps(values), path="head.onnx")

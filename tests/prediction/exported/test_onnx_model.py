@@ -109,7 +109,7 @@ def test_a_file_cannot_be_evaluated(colours: Path, tmp_path: Path) -> None:
         evaluate(colours, str(tmp_path))
 
 
-def test_what_is_no_export_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_files_that_are_no_export_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bytes.onnx").write_bytes(b"no protocol buffer")
     cases = {
         "absent.onnx": "no exported network at",

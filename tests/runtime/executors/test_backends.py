@@ -48,7 +48,7 @@ def test_an_item_at_which_workers_die_is_named(tmp_path: Path) -> None:
         assert dict(executor.map_unordered(worker_functions.square, [5])) == {5: 25}
 
 
-def test_an_error_is_what_it_was_where_it_was_raised() -> None:
+def test_an_error_of_a_worker_keeps_its_type_and_message() -> None:
     with (
         open_executor("loky", jobs=1) as executor,
         pytest.raises(UnknownNameError, match="mean layer3"),
@@ -68,7 +68,7 @@ def test_each_process_has_a_card_and_its_share_of_the_cores(
     assert all(seen["PYTHONWARNINGS"].startswith("ignore::ImportWarning,") for seen in found)
 
 
-def test_who_is_slow_is_given_less() -> None:
+def test_slow_workers_get_fewer_items() -> None:
     with open_executor("loky", gpus=["first", "second"]) as executor:
         list(executor.map_unordered(worker_functions.process, range(4)))  # both have started
         cards = Counter(
@@ -132,7 +132,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("scheduler", ["nowhere", "tcp://nowhere", "foo://a:1", "localhost:"])
-def test_what_is_no_address_is_refused_before_a_client_is_made(
+def test_malformed_addresses_are_refused_before_a_client_is_made(
     monkeypatch: pytest.MonkeyPatch, scheduler: str
 ) -> None:
     distributed = pytest.importorskip("distributed")
@@ -153,7 +153,7 @@ class _Blind:
         return {"tcp://one": "", "tcp://two": "/data/photos.cache"}
 
 
-def test_who_does_not_see_the_files_is_named() -> None:
+def test_workers_that_do_not_see_the_files_are_named() -> None:
     with pytest.raises(WorkerError, match=r"worker tcp://two does not see /data/photos.cache"):
         require_shared_paths(_Blind(), str)  # type: ignore[arg-type]
 

@@ -37,7 +37,7 @@ def test_the_first_thread_opens_it_and_the_last_one_closes_it() -> None:
     assert events == ["open", "close"]
 
 
-def test_it_can_be_opened_again() -> None:
+def test_a_shared_context_can_be_opened_again() -> None:
     events: list[str] = []
     shared = recorded(events)
     for _ in range(2):

@@ -18,14 +18,14 @@ def no_request() -> Iterator[None]:
     clear_stop_request()
 
 
-def test_a_request_that_nobody_holds_back_is_heard_at_once_and_once() -> None:
+def test_a_request_that_is_not_deferred_stops_at_once_and_only_once() -> None:
     raise_if_stop_requested()
     with pytest.raises(StopRequested):
         request_stop()
     request_stop()  # while what it ended is still unwinding
 
 
-def test_a_request_that_is_held_back_waits_for_a_good_place() -> None:
+def test_a_deferred_request_waits_for_the_next_check() -> None:
     with defer_stop():
         request_stop()
         request_stop()
@@ -40,7 +40,7 @@ def test_a_request_that_no_place_came_for_is_heard_before_the_next_work() -> Non
         raise AssertionError("it was begun")
 
 
-def test_after_the_work_nothing_is_held_back_even_if_it_failed() -> None:
+def test_after_the_block_requests_are_not_deferred_even_if_it_failed() -> None:
     with pytest.raises(ValueError, match="broken"), defer_stop(), defer_stop():
         raise ValueError("broken")
     with pytest.raises(StopRequested):

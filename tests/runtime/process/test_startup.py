@@ -98,7 +98,7 @@ def test_the_programs_own_process_never_looks_through_imported_modules(new_modul
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_what_nanobind_binds_is_collected_at_the_end(
+def test_objects_bound_by_nanobind_are_collected_at_exit(
     there: bool, new_module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[Callable[[], None]] = []

@@ -77,7 +77,7 @@ def test_other_schedulers_and_ranks(environment: dict[str, str], expected: tuple
         *("SLURM_ARRAY_TASK_ID", "SGE_TASK_ID", "LSB_JOBINDEX"),  # without the array's last
     ],
 )
-def test_who_does_not_say_how_many_is_told(name: str) -> None:
+def test_an_array_without_a_count_needs_auto_n(name: str) -> None:
     assert detect_array_task({name: "3"}, count=16) == ArrayTask(3, 16)
     with pytest.raises(InvalidOptionError, match=rf"must be auto/N: {name}=3, .*`task='all'`"):
         detect_array_task({name: "3"})
@@ -106,7 +106,7 @@ def test_ranks_within_the_elements_of_an_array_share_its_parts() -> None:
         {"RANK": "-1", "WORLD_SIZE": "2"},
     ],
 )
-def test_what_cannot_be_told_is_refused(environment: dict[str, str]) -> None:
+def test_ambiguous_variables_are_refused(environment: dict[str, str]) -> None:
     with pytest.raises(InvalidOptionError, match="must be I/N"):
         detect_array_task(environment)
 
@@ -210,7 +210,7 @@ def test_missing_shards_fall_to_the_tasks_that_make_them() -> None:
 
 
 @pytest.mark.parametrize(("index", "count"), [(3, 3), (0, 0), (-1, 2)])
-def test_a_part_is_one_of_those_that_there_are(index: int, count: int) -> None:
+def test_an_index_outside_of_the_count_is_refused(index: int, count: int) -> None:
     with pytest.raises(InvalidOptionError, match=f"`task='{index}/{count}'`: must be I/N"):
         ArrayTask(index, count)
 

@@ -105,7 +105,7 @@ def test_a_job_whose_cache_is_not_complete_ends_as_status_does(tmp_path: Path, c
 # What Slurm reads of a script
 
 
-def test_an_array_may_be_queued_again_and_is_told_of_its_end() -> None:
+def test_an_array_is_requeued_and_signalled_before_its_end() -> None:
     script = extraction_array_script(["photos"], tasks=16, options=["--time=2:00:00", "-p", "gpu"])
     assert script.startswith("#!/bin/bash\n#SBATCH --job-name=extract\n#SBATCH --array=0-15\n")
     assert directives(script) == [
@@ -124,7 +124,7 @@ def test_a_word_cannot_pass_for_an_option_of_slurm() -> None:
 @pytest.mark.parametrize(
     "option", ["--comment=a b", "--comment='a'", "--x=\\", "--x=a#b", "", "\n"]
 )
-def test_what_a_line_for_slurm_cannot_hold_is_refused(option: str) -> None:
+def test_options_that_an_sbatch_line_cannot_hold_are_refused(option: str) -> None:
     with pytest.raises(InvalidOptionError, match="able to be written in an #SBATCH line"):
         extraction_array_script(["photos"], tasks=2, options=["--time=1", option])
 
@@ -232,7 +232,7 @@ def test_a_script_is_handed_over_whole(tmp_path: Path, monkeypatch: pytest.Monke
     assert Path(f"{program}.script").read_bytes() == os.fsencode(script)
 
 
-def test_a_refusal_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_by_slurm_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool(tmp_path, "sbatch", "#!/bin/bash\nprintf 'no such\\npartition\\n' >&2\nexit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(SchedulerError, match=r"^sbatch refused the job: no such partition$"):

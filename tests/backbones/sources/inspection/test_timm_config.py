@@ -62,7 +62,7 @@ def by_timm(config: dict[str, Any]) -> InputTransform:
         *("tf_efficientnet_b7", "deit_tiny_patch16_224", "mixer_s32_224", "ghostnet_100"),
     ],
 )
-def test_it_is_the_input_that_timm_makes(name: str) -> None:
+def test_the_transform_equals_that_of_timm(name: str) -> None:
     config = timm.get_pretrained_cfg(name).to_dict()
     ours, theirs = transform_of_config(config, where=name), by_timm(config)
     assert (ours.resize, ours.crop, ours.interpolation) == (
@@ -82,7 +82,7 @@ def test_the_size_is_rounded_down(crop: int, crop_pct: float, resize: int) -> No
     assert by_timm(config).resize == resize
 
 
-def test_what_is_not_said_is_as_timm_assumes() -> None:
+def test_missing_fields_have_the_defaults_of_timm() -> None:
     ours = transform_of_config({"crop_pct": None, "mean": None}, where="x")
     assert ours == InputTransform(interpolation="bicubic")
 

@@ -31,7 +31,7 @@ def test_the_digest_of_equal_weights_is_equal() -> None:
     assert digest_weights(networks[0]) == digest_weights(networks[1])
 
 
-def test_the_digest_leaves_out_what_it_is_told_to() -> None:
+def test_the_digest_leaves_out_the_given_tensors() -> None:
     network = Plain()
     before = digest_weights(network, {"fc.weight"})
     with torch.no_grad():

@@ -85,7 +85,7 @@ def test_shards_of_a_folder_and_of_a_range_are_the_same_rows(tmp_path: Path) -> 
         ({"txt": b"a caption", "json": b'{"label": 2}'}, "2", "", ""),
     ],
 )
-def test_what_lies_beside_an_image_is_its_label_split_and_group(
+def test_files_beside_an_image_give_its_label_split_and_group(
     tmp_path: Path, beside: dict[str, bytes], label: str, split: str, group: str
 ) -> None:
     members = {"photos/1.jpg": b"x"} | {f"photos/1.{kind}": data for kind, data in beside.items()}
@@ -442,7 +442,7 @@ def test_json_is_what_webdataset_writes(tmp_path: Path) -> None:
 # What was found
 
 
-def test_what_is_passed_over_and_translated_is_said(tmp_path: Path) -> None:
+def test_the_summary_names_skipped_files_and_translated_splits(tmp_path: Path) -> None:
     names = ("photos/Training/a/1.jpg", "photos/valid/b/2.jpg", "photos/3.cr2", "photos/x.txt")
     summary = summarize_images(archive_of(tmp_path / "a.tar", *names, "photos/._1.jpg"))
     assert str(summary).splitlines() == [
@@ -461,9 +461,7 @@ def test_what_is_passed_over_and_translated_is_said(tmp_path: Path) -> None:
         (["train/a/1.jpg", "Training/a/2.jpg"], "all look like the split 'train'"),
     ],
 )
-def test_folders_that_look_like_splits_and_cannot_be_told_are_refused(
-    tmp_path: Path, names: list[str], said: str
-) -> None:
+def test_ambiguous_split_folders_are_refused(tmp_path: Path, names: list[str], said: str) -> None:
     path = archive_of(tmp_path / "a.tar", *names)
     with pytest.raises(LabelsError, match=said) as caught:
         open_images(path)

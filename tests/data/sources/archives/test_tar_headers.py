@@ -71,7 +71,7 @@ def test_a_name_that_is_not_unicode_is_kept(tmp_path: Path) -> None:
     assert [entry.name for entry in entries(path)] == ["\udcff.jpg"]
 
 
-def test_links_folders_and_holes_are_told_apart(tmp_path: Path) -> None:
+def test_links_folders_and_holes_are_distinguished(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     kinds = {
         "file": tarfile.REGTYPE,
@@ -122,7 +122,7 @@ def test_archives_that_were_written_one_after_the_other_are_one(tmp_path: Path) 
     assert contents(path) == {"1.jpg": b"1", "2.jpg": b"2"}
 
 
-def test_what_follows_the_end_is_not_part_of_an_archive(tmp_path: Path) -> None:
+def test_bytes_after_the_end_of_an_archive_are_ignored(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {"1.jpg": b"1"})
     path.write_bytes(path.read_bytes() + b"signature" * 100)
     assert [entry.name for entry in entries(path)] == ["1.jpg"]

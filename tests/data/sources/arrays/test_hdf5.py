@@ -60,7 +60,7 @@ def test_deep_grey_values_keep_their_bits(tmp_path: Path) -> None:
     assert data == b"P5 2 1 65535\n\x01\x02\xff\xfe"
 
 
-def test_what_does_not_lie_in_the_file_itself_is_refused(tmp_path: Path) -> None:
+def test_links_to_other_datasets_are_refused(tmp_path: Path) -> None:
     other = write_hdf5(tmp_path / "other.h5", images=picture(0, 2, 8, 8))
     path = tmp_path / "a.h5"
 

@@ -69,7 +69,7 @@ def test_a_group_is_a_patient_too(tmp_path: Path, column: str) -> None:
     assert only_row(tmp_path, f"path;{column}\na.jpg;P 7\n") == ("a.jpg", "", "", "P 7")
 
 
-def test_splits_that_were_translated_are_told(tmp_path: Path) -> None:
+def test_translated_splits_are_remarked(tmp_path: Path) -> None:
     text = "path,set\na.jpg,Training\nb.jpg,train\nc.jpg,PrivateTest\nd.jpg,val\n"
     source = open_images(write_csv(tmp_path, text))
     assert source.table.split == ["train", "train", "test", "val"]
@@ -124,7 +124,7 @@ def test_a_fold_is_a_split_only_if_its_values_are(tmp_path: Path) -> None:
     ],
     ids=lambda value: repr(value)[:24] if isinstance(value, str | bytes) else "",
 )
-def test_what_is_not_understood_is_refused_by_name(
+def test_unknown_headers_are_refused_with_their_names(
     tmp_path: Path, text: str | bytes, seen: list[str]
 ) -> None:
     csv = write_csv(tmp_path, text)

@@ -71,7 +71,7 @@ def test_size_and_time_are_those_of_the_file_that_was_found(tmp_path: Path) -> N
     assert source.table.label == ["ants"]
 
 
-def test_what_is_found_is_looked_for_no_longer(
+def test_the_last_found_suffix_is_tried_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(tmp_path, *(f"{i}.png" for i in range(10)))

@@ -141,7 +141,7 @@ def test_more_folders_beside_splits_are_splits_or_hold_nothing(tmp_path: Path) -
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_told_is_refused_with_what_was_seen(
+def test_ambiguous_layouts_are_refused_with_the_names_found(
     tmp_path: Path, names: list[str], seen: list[str]
 ) -> None:
     touch(tmp_path, *names)

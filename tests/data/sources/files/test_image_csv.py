@@ -112,7 +112,7 @@ def test_a_missing_file_in_a_csv_is_a_row_without_a_file(tmp_path: Path, name: s
     assert table.exists.tolist() == [False, True]
 
 
-def test_a_path_that_stands_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+def test_a_repeated_path_is_refused_with_both_lines(tmp_path: Path) -> None:
     source = write_csv(tmp_path, "path,label\na.jpg,ants\nb.jpg,bees\nc.jpg,ants\nb.jpg,ants\n")
     with pytest.raises(ImagesTableError, match=r"'b\.jpg' .*lines 3 and 5") as caught:
         open_images(source)
