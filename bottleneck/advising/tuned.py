@@ -162,7 +162,7 @@ def compare_tail(
 
 
 def _not_compared(tail: "TunedTail", digest: str) -> str:
-    """Return why a tail is not compared with a linear head; empty where it is."""
+    """Return why a tail is not compared with a linear head; empty if it is compared."""
     record = tail.training_record
     if record.get("train_digest") != digest:
         return "not comparable, no record of a training on these images"

@@ -169,7 +169,7 @@ class Backbone:
         return tail
 
     def notes(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return what a user should know of the network and its weights, a sentence each.
+        """Return notes on the network and its weights, a sentence each.
 
         Parameters
         ----------
@@ -236,7 +236,7 @@ class Backbone:
         return max(layer.code_size(pool) for layer in self.select_layers(names))
 
     def _known_layers(self, names: Sequence[str]) -> tuple[Sequence[Layer], Sequence[str]]:
-        """Return all layers with those that are asked for by other names, and the names to select.
+        """Return all layers, with those requested under other names added, and the names to select.
 
         A name may have the parts that wrappers of the network add, or the keys that lead to the
         first of several outputs.

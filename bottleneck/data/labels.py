@@ -332,7 +332,7 @@ def _similar_names(unknown: Iterable[str], known: Iterable[str]) -> dict[str, st
 
 
 def name_form(name: str) -> str:
-    """Return a name without what two spellings of it differ in: case, blanks, Unicode form."""
+    """Return a name without the differences of spellings: case, blanks, Unicode form."""
     # macOS writes names of files with their accents apart (NFD).
     return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 

@@ -60,7 +60,7 @@ class GeneratedImages:
         return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()
 
     def with_table(self, table: ImageTable) -> "GeneratedImages":
-        """Return itself: these images have one table."""
+        """Return itself: these images cannot be numbered by another table."""
         return self
 
     def missing_here(self) -> str:

@@ -259,7 +259,7 @@ def _begin(
     compute: ComputeOptions,
     encoder: "Encoder | None",
 ) -> "tuple[Cache, LocalRunner | DistributedRunner]":
-    """Write the update, but not before it is known that the network gives codes."""
+    """Write the update, once the network has proved to give codes."""
     from bottleneck.extraction.running.distributed import DistributedRunner, WorkerJob
     from bottleneck.extraction.running.local import LocalRunner
 

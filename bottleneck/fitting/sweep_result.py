@@ -205,7 +205,7 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
         return "\n".join([f"{self._table()}\n\n{chosen} {reason}: `{command}`", *self._remarks()])
 
     def _remarks(self) -> list[str]:
-        """Return the lines that say what the choice cost, and which images were not judged."""
+        """Return the lines on the optimism of the choice, and on images that were not judged."""
         heldout = self.recommended.heldout
         lines = fewer_folds(min(len(row.cv.scores) for row in self), self.cv)
         if self.nested:

@@ -1,4 +1,4 @@
-"""Loading: put what fits of a checkpoint into a network, and remember the differences.
+"""Loading: copy the matching tensors of a checkpoint into a network, and record differences.
 
 A head of other classes, or none at all, is no obstacle to a layer before it. So differences are
 kept, and only a layer that depends on one is refused, strictly.

@@ -295,7 +295,7 @@ def _no_fit(
     *,
     model: str,
 ) -> WeightsError:
-    """Return the error for a checkpoint of which nothing fits; it names what is nearest."""
+    """Return the error for a checkpoint without a match; it names the nearest one."""
     if found:
         place, entries = max(found.items(), key=lambda item: len(item[1]))
         name, entry = next(iter(entries.items()))

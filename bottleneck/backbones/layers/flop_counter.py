@@ -45,7 +45,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ig
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run an operation and count it; one without a formula as those that it consists of."""
+        """Run and count an operation; without a formula, count the operations it consists of."""
         kwargs = kwargs or {}
         count = flop_registry.get(func._overloadpacket)
         if count is None:

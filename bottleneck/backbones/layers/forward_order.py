@@ -118,7 +118,7 @@ class _FirstUse(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-igno
 
 
 def _memory(tensor: Tensor) -> int:
-    """Return what tells a tensor's memory from others'; on the meta device, too."""
+    """Return a key that identifies a tensor's memory, also on the meta device."""
     if tensor.layout != torch.strided:
         return id(tensor)
     return int(tensor.untyped_storage()._cdata)

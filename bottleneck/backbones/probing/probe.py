@@ -193,7 +193,7 @@ def _rounds_by_the_batch(truncated: TruncatedNetwork) -> bool:
 
 
 class _Draws:
-    """Tells whether random numbers were drawn since it was made."""
+    """States of the random number generators, to detect whether numbers were drawn."""
 
     def __init__(self) -> None:
         self.torch, self.python, self.numpy = torch.get_rng_state(), random.getstate(), _numpy()
@@ -213,7 +213,7 @@ def _numpy() -> tuple[bytes, Any]:
 
 @contextmanager
 def _random_numbers() -> Iterator[_Draws]:
-    """Yield what tells whether random numbers are drawn, and restore all generators afterwards."""
+    """Yield a check of whether random numbers were drawn; restore all generators afterwards."""
     before, numpy = _Draws(), np.random.get_state()
     try:
         yield before

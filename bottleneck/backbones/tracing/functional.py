@@ -134,9 +134,9 @@ def _is_in_place(program: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _owns_memory(program: fx.GraphModule, node: fx.Node, before: set[fx.Node]) -> bool:
-    """Return whether no result that is still to be read, or is no copy, shares this one's memory.
+    """Return whether a write into a node's result changes no other result that is read later.
 
-    What was read into new memory `before` the write does not change by it.
+    Results in new memory that were computed `before` the write are not changed by it.
     """
     if node.op == "placeholder" or operation(program, node) in _NEW_MEMORY:
         return True

@@ -82,7 +82,7 @@ def read_accepted_header(data: bytes) -> JpegHeader | None:
 
 
 def decoding_notes() -> tuple[str, ...]:
-    """Return what a user should know of the decoders that are installed, a sentence each.
+    """Return notes on the installed decoders, a sentence each.
 
     Examples
     --------

@@ -60,7 +60,7 @@ _Check = Callable[[bytes, int, int], bool]  # of the file, and where a segment s
 
 
 def read_usual_header(data: bytes) -> JpegHeader | None:
-    """Return what a header says; None unless it is usual.
+    """Return the fields of a header; None if it is unusual.
 
     Parameters
     ----------

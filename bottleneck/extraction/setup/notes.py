@@ -1,4 +1,4 @@
-"""What a user should know of a run before its work."""
+"""Notes on a run, to be read before its work."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ def setup_notes(
     chosen: "ChosenSpec",
     views: ChosenViews,
 ) -> tuple[str, ...]:
-    """Return what to know of decoders, pixels, their scale, network, precision and views.
+    """Return notes on decoders, pixels, their scale, network, precision and views.
 
     Parameters
     ----------

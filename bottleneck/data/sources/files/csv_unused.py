@@ -52,7 +52,7 @@ class UnusedColumns:
         self._long_rows += 1
 
     def remarks(self, path: Path, header: CsvHeader) -> tuple[str, ...]:
-        """Return what a user should know of these columns and rows.
+        """Return remarks on these columns and rows.
 
         Parameters
         ----------
