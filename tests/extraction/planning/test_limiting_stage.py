@@ -45,7 +45,7 @@ def test_the_advice_names_what_the_others_wait_for(seconds: dict[str, float], wo
     assert advice(timer).startswith(word)
 
 
-def test_decoders_short_of_cores_are_not_told_to_be_more() -> None:
+def test_more_workers_are_not_advised_where_decoding_lacks_cores() -> None:
     timer = StageTimer()
     timer.seconds.update(wait=6.0, forward=4.0, decode=9.0, read=1.0)
     assert "`workers`" not in advice(timer)
