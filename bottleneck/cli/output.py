@@ -69,7 +69,12 @@ def print_either(text: str, values: Any, *, as_json: bool) -> None:
 def print_notes(notes: Iterable[str]) -> None:
     """Print on standard error what the library notes of a run, such as what runs the network."""
     for note in notes:
-        click.echo(in_options(note, _option_names()), err=True)
+        click.echo(spelled(note), err=True)
+
+
+def spelled(text: str) -> str:
+    """Return a text of the library in the command line's spelling."""
+    return in_options(text, _option_names())
 
 
 def require_writable_outputs(paths: Mapping[str, Path | None], *, overwrite: bool) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,8 @@ from bottleneck.data.split_names import SPLITS
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.runtime import PreformattedText, escape_unprintable, format_count
 
-_MISSING = frozenset(("nan", "null", "n/a", "<na>"))  # written by programs for a missing label
+# Written by programs for a missing label.
+_MISSING = frozenset(("nan", "null", "none", "n/a", "na", "#n/a", "<na>"))
 _MOST_NAMED = 6  # splits, and class folders without an image
 
 
@@ -69,6 +70,7 @@ class SourceSummary(PreformattedText):
         counts = dict(zip(split.categories, np.bincount(split.codes).tolist(), strict=True))
         order = sorted(counts, key=lambda name: (_rank(name), name))
         labels = table.label.take(rows).categories
+        remarks = [] if is_multilabel(table, rows) else list(_combined_labels(labels))
         if is_multilabel(table, rows):
             labels = [name.strip() for label in labels for name in label.split(SEPARATOR)]
         return cls(
@@ -77,7 +79,7 @@ class SourceSummary(PreformattedText):
             classes=len(set(labels) - {""}),
             unlabelled=len(rows) - int(table.has_label[rows].sum()),
             splits={name: counts[name] for name in order},
-            notes=notes.with_remarks(_odd_classes(labels)),
+            notes=notes.with_remarks([*_odd_classes(labels), *remarks]),
         )
 
     @property
@@ -181,6 +183,28 @@ def _odd_classes(names: Sequence[str]) -> Iterator[str]:
             f"{', '.join(map(repr, missing))} is the name of a class: where there is no label, "
             "leave it empty"
         )
+
+
+def _combined_labels(labels: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence on labels that may be several labels of an image, written another way.
+
+    They are lists in brackets, or names between commas or semicolons that recur in other labels.
+    """
+    for separator in ",;":
+        parts = {
+            label: [name.strip(" []'\"") for name in label.split(separator)] for label in labels
+        }
+        counts = Counter(name for names in parts.values() for name in set(names))
+        combined = [label for label in labels if len(parts[label]) > 1]
+        are_lists = all(label.startswith("[") and label.endswith("]") for label in combined)
+        recur = all(counts[name] > 1 for label in combined for name in parts[label])
+        if combined and (are_lists or recur):
+            names = escape_unprintable(SEPARATOR.join(parts[combined[0]]))
+            yield (
+                f"each label is one class, such as {escape_unprintable(repr(combined[0]))}: "
+                f"several labels of an image are written {names}"
+            )
+            return
 
 
 def _split_text(split: str) -> str:

@@ -198,10 +198,15 @@ class FitResult(PreformattedText):
             gap = self.solution.gap.max()
             limit = f"within {gap:.1e} of" if np.isfinite(gap) else "short of"
             lines.append(f"the solver stopped {limit} its minimum: a smaller C converges sooner")
-        folds = "nested cross-validation" if self.nested else "cross-validation"
+        return [*lines, self.heldout.format() if self.heldout else self._without_heldout()]
+
+    def _without_heldout(self) -> str:
+        """Return the line in place of the held-out score."""
         none = format_no_heldout(self.no_heldout)
-        no_split = f"{none}: the {folds} is all that can be said"
-        return [*lines, self.heldout.format() if self.heldout else no_split]
+        if self.search is None:
+            return f"{none}, and no cross-validation: nothing was measured"
+        folds = "nested cross-validation" if self.nested else "cross-validation"
+        return f"{none}: the {folds} is all that can be said"
 
     def __repr__(self) -> str:
         """Return a short description."""

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.notes import SourceNotes
@@ -98,6 +99,33 @@ def test_classes_that_may_be_one_and_labels_that_mean_none_are_said(tmp_path: Pa
         "'cafe\u0301' and 'caf\u00e9'",
         "'nan' is the name of a class: where there is no label, leave it empty",
     ]
+
+
+@pytest.mark.parametrize("name", ["NA", "None", "#N/A", "null"])
+def test_a_name_that_programs_write_for_a_missing_label_is_said(name: str) -> None:
+    (remark,) = SourceSummary.from_table(table("ants", name)).remarks()
+    assert remark.startswith(f"{name!r} is the name of a class")
+
+
+@pytest.mark.parametrize(
+    ("labels", "combined"),
+    [
+        (["ants,red", "ants,small", "bees,red", "bees,small"], "ants|red"),
+        (["ants;red", "ants", "bees;red", "bees; ants"], "ants|red"),
+        (["['ants', 'red']", "['bees']"], "ants|red"),
+        (["dog, husky", "dog, beagle", "cat"], ""),  # names with a comma, as ImageNet's
+        (["a,b", "a", "b"], "a|b"),
+        (["a", "b, c"], ""),
+        (["ants|red", "ants|a,b", "bees|a,b"], ""),  # several labels already
+    ],
+)
+def test_several_labels_that_are_written_another_way_are_said(
+    labels: list[str], combined: str
+) -> None:
+    remarks = SourceSummary.from_table(table(*labels)).remarks()
+    assert [remark.endswith(f"are written {combined}") for remark in remarks] == [True] * bool(
+        combined
+    )
 
 
 def test_splits_without_train_are_said(tmp_path: Path) -> None:

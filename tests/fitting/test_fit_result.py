@@ -108,3 +108,8 @@ def test_images_not_scored_are_remarked_after_the_path_of_the_head() -> None:
     assert result.format("saved it") == f"{a_fit()}\nsaved it\n{remark}"
     assert a_fit(heldout=None).format("saved it") == f"{a_fit(heldout=None)}\nsaved it"
     assert result.to_dict()["heldout"]["unknown"]["classes"] == {"moths": 2}
+
+
+def test_without_a_search_and_a_held_out_split_nothing_was_measured() -> None:
+    *_, last = str(a_fit(search=None, ece=None, heldout=None)).splitlines()
+    assert last == "no held-out split, and no cross-validation: nothing was measured"

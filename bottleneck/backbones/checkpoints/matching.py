@@ -157,6 +157,9 @@ def match_tensors(checkpoint: Checkpoint, expected: Mapping[str, Tensor], *, mod
         if place.preference == chosen.preference and not _same(found[place], found[chosen])
     ]
     if rivals and not chosen.is_average:
+        if 2 * most < sum(not is_counter(name) for name in expected):
+            # A few tensors, as one block of a network has them: the places are no networks.
+            raise _no_fit(checkpoint, expected, {}, model=model)
         raise WeightsError(
             f"{checkpoint.file} has tensors that fit {model} in several places: "
             f"{', '.join(map(str, [chosen, *rivals][:6]))}",

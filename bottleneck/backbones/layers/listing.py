@@ -159,10 +159,11 @@ def _has_codes(tensor: Tensor, images: int) -> bool:
 
 
 def _channels_last(output: _Output, larger: _Output | None) -> bool:
-    if len(output.shape) == 2:
-        return True  # tokens
-    if len(output.shape) != 3:
+    """Return whether the last axis has the channels: with a larger image, positions are more."""
+    shape, are_tokens = output.shape, len(output.shape) == 2
+    if len(shape) not in (2, 3):
         return False
     if larger is None:  # a network of one size: of a square image, it makes square maps
-        return output.shape[0] == output.shape[1] != output.shape[2]
-    return output.shape[0] != larger.shape[0] and output.shape[-1] == larger.shape[-1]
+        return are_tokens or shape[0] == shape[1] != shape[2]
+    first_grows, last_grows = shape[0] != larger.shape[0], shape[-1] != larger.shape[-1]
+    return not last_grows and (first_grows or are_tokens)

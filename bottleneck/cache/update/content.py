@@ -107,12 +107,12 @@ def stored_digests(
         if cache.finished_shards(series, [shard]):
             try:
                 with open_shard(cache.shard_path(series, shard)) as opened:
-                    stored = opened.metadata()
+                    digests, rejected = opened.image_digests(), opened.header.rejected
             except ShardError:
                 continue
             start = cache.rows(shard).start
             known[series] = {
-                row: None if stored.reason[i] == REMOVED else stored.image_sha256[i]
+                row: None if rejected.get(i) == REMOVED else digests[i]
                 for row, i in ((row, row - start) for row in rows)
             }
     return known

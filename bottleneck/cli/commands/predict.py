@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from bottleneck.cli.options import (
     take,
     views_option,
 )
-from bottleneck.cli.output import print_notes
+from bottleneck.cli.output import print_notes, spelled
 from bottleneck.cli.types import PATH
 from bottleneck.errors import ImageError
 
@@ -96,4 +97,4 @@ def _counted(predictions: "Iterable[Prediction]", counts: Counter[bool]) -> "Ite
     """Yield predictions, and count those of rejected images and the others."""
     for prediction in predictions:
         counts[bool(prediction.reason)] += 1
-        yield prediction
+        yield replace(prediction, reason=spelled(prediction.reason))

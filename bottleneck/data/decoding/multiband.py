@@ -95,8 +95,8 @@ def _require_few_values(width: int, height: int, samples: int) -> None:
     if Image.MAX_IMAGE_PIXELS and values > Image.MAX_IMAGE_PIXELS:
         raise ImageError(
             f"cannot be decoded: {width} × {height} pixels of {samples} samples are more than "
-            f"{Image.MAX_IMAGE_PIXELS}: `max_pixels={values}` allows it, and `retry_rejected` "
-            "tries it again"
+            f"{Image.MAX_IMAGE_PIXELS}: `max_pixels={values}` allows it; for a cache, "
+            "`retry_rejected` tries it again"
         )
 
 

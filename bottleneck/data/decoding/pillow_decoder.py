@@ -23,7 +23,10 @@ from bottleneck.spec import InputTransform
 Image.init()
 _READERS = readers()
 
-_NO_RANGE = "cannot be decoded: floating-point pixels have no stated range: `range` gives one"
+_NO_RANGE = (
+    "cannot be decoded: floating-point pixels have no stated range: `range` of "
+    "`bottleneck.extract` gives one"
+)
 
 
 def decode_by_pillow(
@@ -100,7 +103,7 @@ def _require_few_pixels(image: Image.Image) -> None:
 def _too_many(what: str, pixels: int) -> str:
     return (
         f"cannot be decoded: {what} are more than {Image.MAX_IMAGE_PIXELS}: "
-        f"`max_pixels={pixels}` allows it, and `retry_rejected` tries it again"
+        f"`max_pixels={pixels}` allows it; for a cache, `retry_rejected` tries it again"
     )
 
 

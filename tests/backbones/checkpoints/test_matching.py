@@ -165,6 +165,15 @@ def test_two_that_fit_alike_and_have_no_usual_names_are_refused() -> None:
         match(Plain(), entries(weights(0), "left"), entries(weights(1), "right"))
 
 
+def test_parts_that_have_a_few_names_alike_are_no_rivals() -> None:
+    """As blocks of a `Sequential` have them, in a file of the same network by other names."""
+    some = {name: value for name, value in weights().items() if name.startswith("layer1.0")}
+    left, right = entries(some, prefix="4.0."), entries(dict(some), prefix="4.1.")
+    right[0] = Entry((), right[0].name, left[0].tensor + 1)
+    with pytest.raises(WeightsError, match=r"does not fit mine: 'layer1.0.weight' is missing"):
+        match(Plain(), left, right)
+
+
 def test_two_that_are_equal_are_one() -> None:
     state = weights()
     found = match(Plain(), entries(state, "left"), entries(dict(state), "right"))

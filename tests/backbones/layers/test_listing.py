@@ -225,3 +225,15 @@ def test_tokens_with_a_class_token_are_marked() -> None:
     assert {"encoder.dropout", "encoder.layers.encoder_layer_1.mlp", "encoder.ln"} <= set(marked)
     assert not {"conv_proj", "heads"} & set(marked)
     assert layers["encoder.ln"].code_shape("cls") == (32,)
+
+
+def test_sequences_with_channels_first_are_no_tokens() -> None:
+    """As `Flatten(2)` makes them, and a convolution over positions."""
+    convolved = nn.Sequential(nn.Conv2d(3, 6, 8, 8), nn.Flatten(2), nn.Conv1d(6, 4, 1))
+    layers = {layer.name: layer for layer in list_layers(frozen(convolved), 32)}
+    assert [layers[name].shape for name in "12"] == [(6, 16), (4, 16)]
+    assert [layers[name].code_shape("avg") for name in "12"] == [(6,), (4,)]
+    network = TruncatedNetwork(convolved, [layers["1"]], relu=True, pool="avg")
+    images = torch.randn(2, 3, 32, 32)
+    expected = torch.relu(convolved[1](convolved[0](images))).mean(2)
+    torch.testing.assert_close(network(images)["1"], expected)

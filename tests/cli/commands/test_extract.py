@@ -348,7 +348,7 @@ def test_hints_in_json_name_options(run: Run, photos: Path) -> None:
     extract = ("extract", photos / "val" / "ants", "-o", "new", *TINY, "--max-pixels", 1, "--json")
     reasons = json.loads(run(*extract).stdout)["rejected"].values()
     assert len(reasons) == 4
-    hint = re.compile(r": --max-pixels \d+ allows it, and --retry-rejected tries it")
+    hint = re.compile(r": --max-pixels \d+ allows it; for a cache, --retry-rejected tries it")
     assert all(map(hint.search, reasons))
 
 

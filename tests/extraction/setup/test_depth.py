@@ -184,9 +184,9 @@ def test_a_large_image_is_rejected_and_read_with_the_option_that_the_reason_name
     first = extract_tiny(large)
     assert {first.cache.images.path[row]: why for row, why in first.rejected.items()} == {
         "ants/once.png": "cannot be decoded: 120 × 100 pixels are more than 10000: "
-        "`max_pixels=12000` allows it, and `retry_rejected` tries it again",
+        "`max_pixels=12000` allows it; for a cache, `retry_rejected` tries it again",
         "ants/thrice.png": "cannot be decoded: 30000 pixels are more than 10000: "
-        "`max_pixels=30000` allows it, and `retry_rejected` tries it again",
+        "`max_pixels=30000` allows it; for a cache, `retry_rejected` tries it again",
     }
     again = extract_tiny(large, max_pixels=30_000, retry_rejected=True)
     assert (again.rejected, again.rows) == ({}, 5)

@@ -11,7 +11,7 @@ from bottleneck.backbones.sources.inspection.timm_config import (
     transform_of_config,
 )
 from bottleneck.backbones.sources.inspection.wrappers import unwrap
-from bottleneck.errors import UnknownNameError
+from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.spec import InputTransform, validate_transform_fields
 
 
@@ -53,7 +53,13 @@ def declared_transform(network: nn.Module, *, where: str) -> InputTransform:
     for name in fields:
         if name not in known:
             raise UnknownNameError("field", name, known, of=f"the network's preprocess in {where}")
-    return InputTransform(**validate_transform_fields(**fields))
+    try:
+        return InputTransform(**validate_transform_fields(**fields))
+    except InvalidOptionError as error:
+        field, gray = f"preprocess[{error.parameter!r}]", "a grey one repeats its number"
+        hint = gray if error.parameter in ("mean", "std") else ""
+        allowed = f"{error.allowed}, in the network of {where}"
+        raise InvalidOptionError(field, error.value, allowed, hint) from None
 
 
 def describe_input(
