@@ -199,7 +199,11 @@ class _Bar:
             postfix = f"{_shown(self._pace.now)} now{_limited(timer)}"
             self._bar.set_postfix_str(postfix, refresh=False)
         self._bar.update(done - self._bar.n)
+        if done == total:
+            self.close()
 
     def close(self) -> None:
+        """Remove it; the next call begins another."""
         if self._bar is not None:
             self._bar.close()
+        self._bar = None

@@ -14,6 +14,7 @@ from bottleneck.runtime import (
     RUNTIMES,
     ArrayTask,
     Executor,
+    OnProgress,
     require_one_of,
     require_positive,
 )
@@ -234,6 +235,9 @@ class RunOptions:
         Called with a `Progress`: first with 0 images done, before any image is encoded, then after
         each batch, or after each shard if an executor's workers make them. Not called if there
         is nothing to do.
+    on_compare : callable, optional
+        Called with the number of images whose bytes are compared with those that their codes were
+        made of, and of how many: those of another size or time, before anything is encoded.
     retry_rejected : bool
         Whether to try rejected images again although their files look unchanged.
     check_content : bool
@@ -252,6 +256,7 @@ class RunOptions:
     task: ArrayTask = ArrayTask()
     executor: Executor | None = None
     on_progress: Callable[[Progress], None] | None = None
+    on_compare: OnProgress | None = None
     retry_rejected: bool = False
     check_content: bool = False
     redo: Iterable[tuple[SeriesLike, int]] = ()

@@ -11,7 +11,7 @@ from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.data import ImageSource
 from bottleneck.errors import ImageError, ShardError
-from bottleneck.runtime import sha256
+from bottleneck.runtime import OnProgress, sha256
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class ContentComparison:
 
 
 def compare_content(
-    cache: CacheDirectory, source: ImageSource, rows: NDArray[np.int64]
+    cache: CacheDirectory,
+    source: ImageSource,
+    rows: NDArray[np.int64],
+    on_progress: OnProgress | None = None,
 ) -> ContentComparison:
     """Compare images with the shards that hold them. Each image is read once.
 
@@ -52,6 +55,8 @@ def compare_content(
         The images as they are now.
     rows : ndarray of int64
         The rows to compare, ascending.
+    on_progress : callable, optional
+        Called with the number of rows that are compared, and of how many; not if there are none.
 
     Raises
     ------
@@ -62,9 +67,13 @@ def compare_content(
     same: list[int] = []
     digests: dict[int, str] = {}
     stale: set[tuple[Series, int]] = set()
+    done = 0
     with ThreadPoolExecutor() as readers:
         for shard, where, _ in cache.by_shard(rows):
+            if on_progress:
+                on_progress(done, len(rows))
             members = rows[where].tolist()
+            done += len(members)
             if not (known := stored_digests(cache, shard, members)):
                 continue
             current = list(readers.map(_digest, [source] * len(members), members))
@@ -74,6 +83,8 @@ def compare_content(
             differing = dict(item for items in older.values() for item in items)
             digests |= differing
             same += [row for row in members if row not in differing]
+    if on_progress and done:
+        on_progress(done, len(rows))
     return ContentComparison(
         np.array(same, dtype=np.int64),
         np.array(sorted(digests), dtype=np.int64),

@@ -71,6 +71,7 @@ class ExtractionRequest:
             view_recipe=self.recipe,
             check_content=self.run.check_content,
             task=self.run.task,
+            on_compare=self.run.on_compare,
         )
         try:
             update = plan(self.cache)

@@ -1058,3 +1058,15 @@ def test_an_interrupt_keeps_what_was_finished_and_the_next_run_goes_on(
     assert contents(shards).items() >= finished.items()
     with h5py.File(tmp_path / "new" / "codes.h5") as file:
         assert file["layer2"].shape == (36, 8)
+
+
+def test_a_comparison_of_images_of_another_time_shows_its_progress(
+    run: Run, photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bottleneck.cli.progress._SECONDS_TO_FIRST_LINE", 0.0)
+    for image in photos.rglob("*.png"):
+        os.utime(image, (1, 1))
+    done = run("extract", photos, "-o", cache, *TINY)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^4 of 18 images compared, .* left$", done.stderr, re.MULTILINE)
+    assert "images compared" not in run("extract", photos, "-o", cache, *TINY).stderr

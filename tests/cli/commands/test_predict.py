@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tests.helpers.classifier_files import rewrite
 from tests.helpers.cli import contents, expected_codes, margins, refused
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import NETWORKS
+from tests.helpers.photographs import write_photographs
 from tests.helpers.tiny_networks import plain
 
 made, photos, cache = cli.made, cli.photos, cli.cache
@@ -265,6 +267,15 @@ def test_the_batch_changes_no_label_and_no_order(
     assert [(line["path"], line["label"]) for line in found] == [
         (line["path"], line["label"]) for line in expected
     ]
+
+
+def test_a_rejection_names_the_option_of_the_command_line(
+    run: Run, svm: Path, tmp_path: Path
+) -> None:
+    write_photographs(tmp_path / "large", 1, label="ants")
+    done = run("predict", svm, tmp_path / "large", "--max-pixels", 1, "--format", "jsonl")
+    reason = json.loads(done.stdout.splitlines()[0])["reason"]
+    assert re.search(r"more than 1: --max-pixels \d+ allows it; for a cache, --retry-rej", reason)
 
 
 def test_nothing_but_broken_images_is_nothing_but_reasons(run: Run, svm: Path, new: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bottleneck.cache.format.shard import open_shard
-from bottleneck.cache.store import open_cache
+from bottleneck.cache.format.series import SeriesLike
+from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.labels import UnknownLabels
 from bottleneck.errors import CacheError, LabelsError
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
@@ -142,16 +142,17 @@ def test_each_shard_that_is_needed_is_read_once(
     split: list[str] | None,
     needed: set[int],
 ) -> None:
-    reads: Counter[str] = Counter()
+    reads: Counter[int] = Counter()
+    read_checked = Cache.read_checked
 
-    def spy(path: Path) -> Any:
-        reads[path.name] += 1
-        return open_shard(path)
+    def spy(cache: Cache, series: SeriesLike, shard: int) -> NDArray[Any]:
+        reads[shard] += 1
+        return read_checked(cache, series, shard)
 
-    monkeypatch.setattr("bottleneck.cache.reading.open_shard", spy)
+    monkeypatch.setattr(Cache, "read_checked", spy)
     lesson = dataset_of(tmp_path, ["a", "b"] * 6, split=split)
     list(lesson.training.codes.blocks())
-    assert reads == {f"{shard:05d}.h5": 1 for shard in needed}
+    assert reads == dict.fromkeys(needed, 1)
 
 
 # Refusals
