@@ -168,9 +168,8 @@ def tune(
             memory=memory,
         )
     else:
-        images_to_train = open_images(
-            cast(ImageSource, source)
-        )  # refuses a path that holds no images
+        # A path that is neither is refused here.
+        images_to_train = open_images(cast(ImageSource, source))
         for_cache = {"layer": layer, "labels": labels, "memory": memory}
         require_left_out("it is for a cache, not for images", **for_cache)
         dataset = load_from_images(

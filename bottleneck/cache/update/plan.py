@@ -312,9 +312,8 @@ def _with_stamps_of_other_tasks(
         now = ImageTable.read_csv(path, known=known)
     except (FileNotFoundError, ImagesTableError):
         return table
-    if now is known or not all(
-        map(operator.eq, now.path, table.path)
-    ):  # compares the rows that both have
+    same_images = all(map(operator.eq, now.path, table.path))  # of the rows that both have
+    if now is known or not same_images:
         return table
     if len(now) > len(table):
         return _with_stamps_of(now, table, np.flatnonzero(own))

@@ -258,13 +258,16 @@ def draw_part(
     taken = np.zeros(units, dtype=bool)
     stratum = np.zeros(units, dtype=np.int64)
     if not training.multilabel:
-        counts = np.zeros((units, training.classes), dtype=np.int64)
-        np.add.at(counts, (unit, training.targets[rows]), 1)
-        stratum = counts.argmax(axis=1)
-        for minor in np.setdiff1d(np.flatnonzero(counts.any(axis=0)), stratum):
-            taken[order[counts[order, minor] > 0][0]] = (
-                True  # no group has most of its images in this class
-            )
+        pairs, images = np.unique(
+            unit * training.classes + training.targets[rows], return_counts=True
+        )
+        holder, of = np.divmod(pairs, training.classes)
+        most = np.lexsort((of, -images, holder))  # first of each unit: its most frequent class
+        stratum = of[most][np.searchsorted(holder, np.arange(units))]
+        place = np.argsort(order)
+        for minor in np.setdiff1d(of, stratum):  # no group has most of its images in this class
+            holders = holder[of == minor]
+            taken[holders[place[holders].argmin()]] = True
     for one in np.unique(stratum):
         of_class = order[stratum[order] == one]
         taken[of_class[: max(1, round(share * len(of_class)))]] = True
