@@ -55,6 +55,11 @@ class BottleneckError(Exception):
         super().__init__(f"{message}: {hint}" if hint else message)
         self.parameter, self.value, self.allowed, self.hint = parameter, value, allowed, hint
 
+    @property
+    def problem(self) -> str:
+        """The message without the next step, for a text that has another one."""
+        return str(self).removesuffix(f": {self.hint}") if self.hint else str(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Workers send errors as pickles, which would call a subclass with the message alone.
         return _restore, (type(self), self.args, self.__dict__)

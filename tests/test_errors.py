@@ -141,3 +141,10 @@ def test_every_verb_says_which_class_its_options_are_of(
         getattr(bn, verb)(*arguments, **options)
     kind = words.partition("(")[0]
     assert str(caught.value).endswith(f": must be a {kind}, such as {words}")
+
+
+def test_the_problem_is_the_message_without_the_next_step() -> None:
+    error = BottleneckError("no head at a: b", hint="`bottleneck.fit` makes one")
+    assert error.problem == "no head at a: b"
+    assert BottleneckError("no head at a: b").problem == "no head at a: b"
+    assert pickle.loads(pickle.dumps(error)).problem == "no head at a: b"

@@ -190,7 +190,7 @@ def _check_labels(
             found = _check_in_groups(cache, features, grouped, leaks=leaks, memory=memory)
             return replace(found, remark="; ".join(filter(None, [remark, found.remark])))
         except LabelsError as error:
-            reason = reason or str(error)
+            reason = reason or error.problem  # its next step is that of a training
     return LabelCheck(0, [], None, None, reason)
 
 

@@ -95,8 +95,7 @@ def choose_spec(
     try:
         return ChosenSpec(spec_in(precision), encoder_in(precision), ())
     except PrecisionError as error:
-        why = str(error).removesuffix(f": {error.hint}")
-    note = f"precision: float32, because {why}"
+        note = f"precision: float32, because {error.problem}"
     return ChosenSpec(spec_in("float32"), encoder_in("float32"), (note,))
 
 

@@ -240,9 +240,9 @@ def _smallest_class(training: TrainingSet, names: Sequence[str] = ()) -> int:
         listed = f" ({format_names(small)})" if small else ""
         raise LabelsError(
             f"{(counts < 2).sum()} of {len(counts)} classes have a single training {unit}"
-            f"{listed}: cross-validation needs 2 in each; add images, leave the class out "
-            "with a CSV of `labels`, or train without cross-validation: `bottleneck.fit` with one "
-            "value of `c` and `cv=0`"
+            f"{listed}: cross-validation needs 2 in each",
+            hint="add images, leave the class out with a CSV of `labels`, or train without "
+            "cross-validation: `bottleneck.fit` with one value of `c` and `cv=0`",
         )
     return int(counts.min())
 

@@ -227,7 +227,7 @@ def test_classes_of_a_single_image_or_group_are_named_with_what_can_be_done() ->
     training = rows(np.array([0, 0, 1, 2, 2, 3]), 4)
     said = (
         "2 of 4 classes have a single training image ('r\\nare', 'yak'): cross-validation needs 2 "
-        "in each; add images, leave the class out with a CSV of `labels`, or train without "
+        "in each: add images, leave the class out with a CSV of `labels`, or train without "
         "cross-validation: `bottleneck.fit` with one value of `c` and `cv=0`"
     )
     with pytest.raises(LabelsError, match=f"^{re.escape(said)}$"):
