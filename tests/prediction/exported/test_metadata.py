@@ -9,21 +9,10 @@ import pytest
 from bottleneck.errors import ExportError
 from bottleneck.prediction.exported.metadata import ExportMetadata
 from bottleneck.spec import InputTransform, Spec, ViewRecipe
+from tests.helpers.exports import METADATA
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "bfloat16", True, "avg")
-PLAIN = ExportMetadata(
-    labels=["ant", "bee"],
-    multilabel=False,
-    scores="probabilities",
-    calibration="softmax",
-    classifier="svm",
-    layers=["layer3"],
-    views=1,
-    view_recipe=None,
-    input="uint8",
-    opset=20,
-    spec=SPEC,
-)
+PLAIN = dataclasses.replace(METADATA, labels=["ant", "bee"], spec=SPEC)
 VIEWS = dataclasses.replace(PLAIN, views=5, view_recipe=ViewRecipe(("rotate",), 7), input="float")
 
 
