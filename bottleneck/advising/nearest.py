@@ -8,6 +8,7 @@ from bottleneck.linear import TrainingSet
 NEIGHBOURS = 5
 # Images, evenly spaced among all, so that the products stay a matter of seconds.
 _MOST_JUDGED = 2000
+_TILE = 2048  # rows that they are multiplied with at a time
 
 
 def nearest_neighbour_accuracy(training: TrainingSet) -> float:
@@ -39,11 +40,12 @@ def nearest_neighbour_accuracy(training: TrainingSet) -> float:
     product = np.full((len(judged), NEIGHBOURS), -np.inf)
     start = 0
     for block in codes.blocks():
-        rows = np.arange(start, start + len(block))
-        products = queries @ block.T
-        products[groups[judged][:, None] == groups[rows]] = -np.inf
-        nearest, product = _nearer(nearest, product, rows, products)
-        start += len(block)
+        for tile in np.split(block, range(_TILE, len(block), _TILE)):
+            rows = np.arange(start, start + len(tile))
+            products = queries @ tile.T
+            products[groups[judged][:, None] == groups[rows]] = -np.inf
+            nearest, product = _nearer(nearest, product, rows, products)
+            start += len(tile)
     found = np.isfinite(product)
     votes = np.zeros((len(judged), training.classes))
     # A vote and a little for nearness, which decides among equal votes alone.
@@ -58,7 +60,7 @@ def _nearer(
     rows: NDArray[np.int64],
     products: NDArray[np.floating],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the nearest of those so far and a block's rows."""
+    """Return the nearest of those so far and a tile's rows."""
     indices = np.concatenate([nearest, np.broadcast_to(rows, products.shape)], axis=1)
     values = np.concatenate([product, products], axis=1)
     best = np.argpartition(-values, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]

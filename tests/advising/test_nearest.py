@@ -1,21 +1,27 @@
 """Nearest neighbours, beside scikit-learn's."""
 
 import numpy as np
+import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
+from bottleneck.advising import nearest
 from bottleneck.advising.nearest import nearest_neighbour_accuracy
 from bottleneck.linear import ArrayMatrix, TrainingSet
 from tests.helpers.datasets import clouds
 
 
-def test_leave_one_out_accuracy_is_that_of_scikit_learn() -> None:
+@pytest.mark.parametrize("tile", [7, 2048])
+def test_leave_one_out_accuracy_is_that_of_scikit_learn(
+    tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "_TILE", tile)
     codes, targets = clouds(90, k=2, apart=0.8)
     unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
     right = []
     for i in range(len(codes)):
         others = np.arange(len(codes)) != i
-        nearest = KNeighborsClassifier(5).fit(unit[others], targets[others])
-        right.append(nearest.predict(unit[i : i + 1])[0] == targets[i])
+        neighbours = KNeighborsClassifier(5).fit(unit[others], targets[others])
+        right.append(neighbours.predict(unit[i : i + 1])[0] == targets[i])
     found = nearest_neighbour_accuracy(TrainingSet(ArrayMatrix(codes), targets, 2))
     assert found == np.mean(right)
 
