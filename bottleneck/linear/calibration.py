@@ -207,7 +207,7 @@ def _crossing(rising: Callable[[float], float], low: float, high: float, near: f
     first, last = math.log(low), math.log(high)
     start = min(max(math.log(near), first), last)
     step = 1.0 if at(start) < 0 else -1.0
-    while at(start) * at(end := min(max(start + step, first), last)) > 0:
+    while (at(start) < 0) == (at(end := min(max(start + step, first), last)) < 0):
         if end in (first, last):
             return low if end == first else high
         start, step = end, 2 * step

@@ -13,7 +13,13 @@ from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from bottleneck.fitting.scoring.metrics import expected_calibration_error
-from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature, row_blocks
+from bottleneck.linear.calibration import (
+    Calibration,
+    _crossing,
+    fit_platt,
+    fit_temperature,
+    row_blocks,
+)
 
 # Every number that single precision has, the smallest and the largest included.
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -317,3 +323,16 @@ def test_a_temperature_takes_a_fraction_of_the_memory_of_its_margins(
         assert tracemalloc.get_traced_memory()[1] < margins.nbytes / 5
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-200])
+def test_a_zero_is_found_wherever_the_search_begins(size: float) -> None:
+    """Values whose product is 0 have signs nonetheless."""
+
+    def rising(slope: float) -> float:
+        return size * (slope - 5)
+
+    for near in (1e-3, 4.0, 5.0, 6.0, 1e3):
+        assert _crossing(rising, 1e-3, 1e3, near) == pytest.approx(5, rel=1e-9)
+        assert _crossing(rising, 1e-3, 2.0, near) == 2
+        assert _crossing(rising, 10.0, 1e3, near) == 10
