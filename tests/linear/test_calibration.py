@@ -12,7 +12,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.linear_model import LogisticRegression
 
-from bottleneck.fitting.scoring.metrics import expected_calibration_error
+from bottleneck.fitting.scoring.metrics import calibration_bins
 from bottleneck.linear.calibration import (
     Calibration,
     _crossing,
@@ -144,9 +144,9 @@ def test_separable_margins_with_ties_at_the_top() -> None:
 def test_temperature_lowers_the_calibration_error_of_held_out_images() -> None:
     margins, true = simulated(4.0)  # taken as they are, four times too sure
     held_out, held_out_true = simulated(4.0, seed=1)
-    before = expected_calibration_error(softmax(held_out, axis=1), held_out_true)
+    before = calibration_bins(softmax(held_out, axis=1), held_out_true).error
     found = fit_temperature(margins, true).probabilities(held_out)
-    assert expected_calibration_error(found, held_out_true) < 0.1 * before
+    assert calibration_bins(found, held_out_true).error < 0.1 * before
     np.testing.assert_array_equal(found.argmax(axis=1), held_out.argmax(axis=1))
 
 
@@ -255,9 +255,9 @@ def test_platt_lowers_the_calibration_error_of_held_out_images() -> None:
     slope, offset = np.array([0.3, 0.5]), np.array([-1.0, 1.0])
     margins, true = simulated_labels(slope, offset)
     held_out, held_out_true = simulated_labels(slope, offset, seed=1)
-    before = expected_calibration_error(expit(4 * held_out), held_out_true)
+    before = calibration_bins(expit(4 * held_out), held_out_true).error
     found = fit_platt(4 * margins, true).probabilities(4 * held_out)
-    assert expected_calibration_error(found, held_out_true) < 0.1 * before
+    assert calibration_bins(found, held_out_true).error < 0.1 * before
 
 
 @settings(deadline=None)  # the first example imports a minimiser

@@ -164,40 +164,6 @@ def mean_average_precision(true: NDArray[np.bool_], decision_values: NDArray[np.
     return mean_of_known(average_precisions(true, decision_values))
 
 
-def expected_calibration_error(
-    probabilities: NDArray[np.float64],
-    true: NDArray[np.int64] | NDArray[np.bool_],
-    *,
-    predicted: NDArray[np.bool_] | None = None,
-    bins: int = 15,
-) -> float:
-    """Return the mean distance between confidence and accuracy over bins of confidence.
-
-    C. Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3, with their
-    15 bins of equal width, each of which includes its right edge.
-
-    Parameters
-    ----------
-    probabilities : ndarray of float64, shape (n, k)
-        Predicted probabilities; n is at least 1.
-    true : ndarray of int64, shape (n,), or of bool, shape (n, k)
-        For one class an image, the prediction is the most probable class. For several labels an
-        image, each label of each image is a prediction, whose confidence is the probability of the
-        predicted answer.
-    predicted : ndarray of bool, shape (n, k), optional
-        For several labels, the answers. A label whose probability is above one half is a yes unless
-        given: an SVM with class weights answers otherwise.
-    bins : int
-        Number of bins, at least 1.
-
-    Examples
-    --------
-    >>> expected_calibration_error(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]))
-    0.0
-    """
-    return calibration_bins(probabilities, true, predicted=predicted, bins=bins).error
-
-
 class CalibrationBins(NamedTuple):
     """Predictions by their confidence, in bins of equal width.
 
@@ -215,7 +181,10 @@ class CalibrationBins(NamedTuple):
 
     @property
     def error(self) -> float:
-        """The expected calibration error."""
+        """The expected calibration error: the mean distance between confidence and accuracy.
+
+        C. Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3.
+        """
         # |B|/n · |accuracy(B) − confidence(B)| is the absolute difference of the sums in B, over n.
         return float(np.abs(self.correct - self.confidence).sum() / self.predictions.sum())
 
@@ -227,13 +196,29 @@ def calibration_bins(
     predicted: NDArray[np.bool_] | None = None,
     bins: int = 15,
 ) -> CalibrationBins:
-    """Sort predictions into the bins of `expected_calibration_error`, whose parameters these are.
+    """Sort predictions into bins of confidence of equal width, each with its right edge.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float64, shape (n, k)
+        Predicted probabilities; n is at least 1.
+    true : ndarray of int64, shape (n,), or of bool, shape (n, k)
+        For one class an image, the prediction is the most probable class. For several labels an
+        image, each label of each image is a prediction, whose confidence is the probability of the
+        predicted answer.
+    predicted : ndarray of bool, shape (n, k), optional
+        For several labels, the answers. A label whose probability is above one half is a yes unless
+        given: an SVM with class weights answers otherwise.
+    bins : int
+        Number of bins, at least 1; 15 as Guo et al. have it.
 
     Examples
     --------
     >>> found = calibration_bins(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]), bins=2)
     >>> found.predictions.tolist(), found.confidence.tolist(), found.correct.tolist()
     ([0, 4], [0.0, 3.0], [0.0, 3.0])
+    >>> found.error
+    0.0
     """
     if true.ndim == 1:
         confidence = probabilities.max(axis=1)

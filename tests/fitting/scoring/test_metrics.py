@@ -18,8 +18,8 @@ from sklearn.metrics import (
 
 from bottleneck.fitting.scoring.metrics import (
     METRICS,
+    calibration_bins,
     calibration_error,
-    expected_calibration_error,
     guessing_score,
     mean_average_precision,
     score_answers,
@@ -93,7 +93,7 @@ def test_calibration_error_is_guos(
     else:
         true = data.draw(stn.arrays(np.int64, n, elements=st.integers(0, k - 1)))
         confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
-    found = expected_calibration_error(probabilities, true, bins=bins)
+    found = calibration_bins(probabilities, true, bins=bins).error
     assert found == pytest.approx(slow_calibration_error(confidence, right, bins), abs=1e-12)
 
 
@@ -101,21 +101,21 @@ def test_calibration_error_by_hand() -> None:
     # Two images at 0.9, one of them right; one at 0.6, right: 2/3 · 0.4 + 1/3 · 0.4.
     probabilities = np.array([[0.9, 0.1], [0.1, 0.9], [0.4, 0.6]])
     classes = np.array([0, 0, 1])
-    assert expected_calibration_error(probabilities, classes) == pytest.approx(0.4)
+    assert calibration_bins(probabilities, classes).error == pytest.approx(0.4)
     # In one bin the two kinds of error cancel out: confidence is 0.8 and two thirds are right.
-    assert expected_calibration_error(probabilities, classes, bins=1) == pytest.approx(0.8 - 2 / 3)
+    assert calibration_bins(probabilities, classes, bins=1).error == pytest.approx(0.8 - 2 / 3)
     # As labels: yes at 0.8 is right, no at 0.8 is wrong.
     labels = np.array([[True, True]])
-    assert expected_calibration_error(np.array([[0.8, 0.2]]), labels) == pytest.approx(0.3)
+    assert calibration_bins(np.array([[0.8, 0.2]]), labels).error == pytest.approx(0.3)
     # As a head with class weights answers: yes at 0.2 is right, yes at 0.8 too.
-    found = expected_calibration_error(np.array([[0.8, 0.2]]), labels, predicted=labels)
+    found = calibration_bins(np.array([[0.8, 0.2]]), labels, predicted=labels).error
     assert found == pytest.approx((0.2 + 0.8) / 2)
 
 
 def test_the_right_edge_belongs_to_its_bin() -> None:
     # 0.5 is right and 0.7 wrong: apart in (0, ½] and (½, 1], together their errors cancel.
     probabilities = np.array([[0.5, 0.2, 0.3], [0.7, 0.2, 0.1]])
-    found = expected_calibration_error(probabilities, np.array([0, 1]), bins=2)
+    found = calibration_bins(probabilities, np.array([0, 1]), bins=2).error
     assert found == pytest.approx((0.5 + 0.7) / 2)
 
 
@@ -129,7 +129,7 @@ def test_the_calibration_error_in_blocks_is_that_of_all_probabilities(
     calibration = Calibration(np.array([0.5, 1.0, 2.0]), np.zeros(3), independent=multilabel)
     predicted = values > 0 if multilabel else None
     probabilities = calibration.probabilities(values)
-    expected = expected_calibration_error(probabilities, true, predicted=predicted)
+    expected = calibration_bins(probabilities, true, predicted=predicted).error
     monkeypatch.setattr("bottleneck.linear.calibration._BLOCK", 30)
     assert calibration_error(calibration, values, true) == pytest.approx(expected, abs=1e-12)
 
