@@ -70,16 +70,18 @@ class SourceSummary(PreformattedText):
         counts = dict(zip(split.categories, np.bincount(split.codes).tolist(), strict=True))
         order = sorted(counts, key=lambda name: (_rank(name), name))
         labels = table.label.take(rows).categories
-        remarks = [] if is_multilabel(table, rows) else list(_combined_labels(labels))
         if is_multilabel(table, rows):
             labels = [name.strip() for label in labels for name in label.split(SEPARATOR)]
+            remarks = [*_odd_classes(labels)]
+        else:
+            remarks = [*_odd_classes(labels), *_combined_labels(labels)]
         return cls(
             images=len(rows),
             missing=len(table) - len(rows),
             classes=len(set(labels) - {""}),
             unlabelled=len(rows) - int(table.has_label[rows].sum()),
             splits={name: counts[name] for name in order},
-            notes=notes.with_remarks([*_odd_classes(labels), *remarks]),
+            notes=notes.with_remarks(remarks),
         )
 
     @property

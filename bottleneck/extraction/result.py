@@ -7,7 +7,7 @@ from typing import Any
 from bottleneck.cache import Cache, CacheStatus, Duplicates, ImageChanges, Problem
 from bottleneck.data import SourceSummary
 from bottleneck.extraction.planning.disk_space import DiskEstimate
-from bottleneck.extraction.planning.limiting_stage import slowest_stage, stage_advice
+from bottleneck.extraction.planning.limiting_stage import STAGES, slowest_stage, stage_advice
 from bottleneck.extraction.planning.missing_shards import OtherTasks
 from bottleneck.runtime import (
     ArrayTask,
@@ -17,8 +17,6 @@ from bottleneck.runtime import (
     escape_unprintable,
     pending_by_task,
 )
-
-_STAGE_NAMES = ("read", "decode", "forward", "write")
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ class ExtractionResult(PreformattedText):
             "images": self.images.to_dict(),
             "duplicates": self.duplicates.to_dict() if self.duplicates else None,
             "seconds": self.seconds,
-            "shares": self.stats.timer.fractions(*_STAGE_NAMES),
+            "shares": self.stats.timer.fractions(*STAGES),
             "notes": list(self.notes),
         }
 
@@ -196,7 +194,7 @@ class ExtractionResult(PreformattedText):
             # Skipped images are always reported.
             found = [str(self.images)] if self.images.notes.lost_images else []
             return [*found, f"{self._nothing_text()} ({self.seconds:.1f} s)"]
-        parts = self.stats.timer.fractions(*_STAGE_NAMES)
+        parts = self.stats.timer.fractions(*STAGES)
         views = f"{self.passes} views of " if self.passes > self.rows else ""
         lines = [
             f"encoded {views}{self.rows} images in {self.seconds:.1f} s "

@@ -94,7 +94,7 @@ def predict(
 
 
 def _counted(predictions: "Iterable[Prediction]", counts: Counter[bool]) -> "Iterator[Prediction]":
-    """Yield predictions, and count those of rejected images and the others."""
+    """Count predictions of rejected images and others; yield them with reasons in options."""
     for prediction in predictions:
         counts[bool(prediction.reason)] += 1
         yield replace(prediction, reason=spelled(prediction.reason))

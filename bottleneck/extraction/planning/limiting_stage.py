@@ -2,13 +2,14 @@
 
 from bottleneck.runtime import StageTimer
 
-_STAGES = {
+_ADVICE = {
     "read": "reading is the limit: raise `workers`, or move the images to a faster disk",
     # Not `workers`: more threads would share the cores that are the bottleneck.
     "decode": "decoding is the limit: store the images smaller, or use more cores",
     "forward": "the network is the limit: a GPU, an earlier layer or a smaller network would help",
     "write": "writing is the limit: a faster disk for the cache would help",
 }
+STAGES = tuple(_ADVICE)
 
 
 def slowest_stage(timer: StageTimer) -> str:
@@ -57,4 +58,4 @@ def stage_advice(stage: str) -> str:
     >>> stage_advice("write")
     'writing is the limit: a faster disk for the cache would help'
     """
-    return _STAGES[stage]
+    return _ADVICE[stage]

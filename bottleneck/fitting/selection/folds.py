@@ -76,7 +76,7 @@ def stratified_groups(
     sum of squared shares grows least: of each class, and of all images. Then each moves to where
     that sum is smaller, if it is. Groups of one image come last, by class: they fill up what the
     others left uneven. scikit-learn's StratifiedGroupKFold looks at every class for every group,
-    which takes half an hour for a million images of 1000 classes.
+    which took 21 s for 40 000 images of 1000 classes.
 
     Parameters
     ----------
