@@ -11,7 +11,7 @@ from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RunOptions, StorageOptions
 from bottleneck.extraction.result import Progress, RepairResult
 from bottleneck.extraction.setup.loading import locate_network, require_decoder_of
-from bottleneck.runtime import Executor, require_options
+from bottleneck.runtime import Executor, OnProgress, require_options
 
 
 def repair(
@@ -23,6 +23,7 @@ def repair(
     compute: ComputeOptions = ComputeOptions(),
     executor: Executor | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_compare: OnProgress | None = None,
     force: bool = False,
 ) -> RepairResult:
     """Find what fails its checks in a cache, and compute it again.
@@ -47,6 +48,8 @@ def repair(
         Workers that make the shards, as in `RunOptions`.
     on_progress : callable, optional
         Called with a `Progress`, as in `RunOptions`.
+    on_compare : callable, optional
+        Called while images are compared with the shards, as in `RunOptions`.
     force : bool
         Whether to start although the disk may be too small.
 
@@ -99,6 +102,7 @@ def repair(
         run=RunOptions(
             executor=executor,
             on_progress=on_progress,
+            on_compare=on_compare,
             check_content="images.csv" in recovered.lost,  # sizes and times were lost with it
             redo=[
                 (Series(item.layer, item.view), item.shard)

@@ -16,7 +16,7 @@ from bottleneck.cli.options import (
     take,
 )
 from bottleneck.cli.output import Result, print_result
-from bottleneck.cli.progress import extraction_progress
+from bottleneck.cli.progress import extraction_progress, progress_of
 from bottleneck.cli.types import PATH
 from bottleneck.errors import InvalidOptionError
 
@@ -52,11 +52,21 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
         from bottleneck import repair
         from bottleneck.extraction import ComputeOptions
 
-        with note_kept_shards(cache), extraction_progress() as on_progress:
+        with (
+            note_kept_shards(cache),
+            progress_of("images compared") as on_compare,
+            extraction_progress() as on_progress,
+        ):
             compute = take(ComputeOptions, options)
-            results.append(
-                repair(cache, images, compute=compute, on_progress=on_progress, **options)
+            done = repair(
+                cache,
+                images,
+                compute=compute,
+                on_progress=on_progress,
+                on_compare=on_compare,
+                **options,
             )
+        results.append(done)
     found = run(cache)
     print_result(*results, found, as_json=as_json)
     if not found.ok:

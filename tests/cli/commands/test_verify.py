@@ -1,6 +1,7 @@
 """`bottleneck verify`."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,16 @@ def test_repair_leaves_foreign_files_and_repairs_the_others(
     assert [item["file"] for item in _verify(run, cache)[1]["bad"]] == [file]
     assert contents(cache).items() >= foreign.items()
     assert np.array_equal(stored(cache, "layer2")[: len(before)], before)
+
+
+def test_a_repair_of_the_table_shows_that_images_are_compared(
+    run: Run, cache: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bottleneck.cli.progress._SECONDS_TO_FIRST_LINE", 0.0)
+    (cache / "images.csv").unlink()
+    done = run("verify", cache, "--repair", photos)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^8 of 36 images compared, .* left$", done.stderr, re.MULTILINE)
 
 
 def test_repair_in_json_says_what_it_made_and_how_the_cache_is_now(
