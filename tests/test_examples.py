@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import linecache
 from pathlib import Path
 
 import make_architecture
@@ -16,6 +17,7 @@ def test_the_examples_of_a_module_run(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(ROOT)  # some read the bundled digits
     printed: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    linecache.clearcache()  # each run of a docstring's examples looks at every file in it
     for example in doctest.DocTestFinder().find(importlib.import_module(name), name):
         runner.run(example, out=printed.append)
     assert runner.failures == 0, "".join(printed)

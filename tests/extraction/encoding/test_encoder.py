@@ -105,7 +105,7 @@ def test_a_slow_stage_is_named_as_the_limit(
         time.sleep(0.15)
         return plain(*what)
 
-    used, paths = encoder(model), write_photographs(tmp_path, 12, label="ants")
+    used, paths = encoder(model), write_photographs(tmp_path, 6, label="ants")
     encode(used, paths)  # a network's first forward pass is slow, too
     used.stats.timer.drain()
     monkeypatch.setattr(*slow, slowly)
