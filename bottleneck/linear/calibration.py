@@ -2,15 +2,21 @@
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.runtime import available_cpus
+
+T = TypeVar("T")
+
 _NO_GAP = 1e-100  # smaller differences of margins count as 0, so that no slope overflows
-_BLOCK = 1 << 17  # values of which there are copies at a time, in a core's own cache
+_BLOCK = 1 << 16  # values of which there are copies at a time; larger copies are mapped anew
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def fit_platt(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> Calibrat
 
 
 def row_blocks(margins: NDArray[Any]) -> Iterator[slice]:
-    """Divide rows into parts of a megabyte, of which copies take little memory and time.
+    """Divide rows into parts of half a megabyte, of which copies take little memory and time.
 
     Parameters
     ----------
@@ -140,7 +146,7 @@ def row_blocks(margins: NDArray[Any]) -> Iterator[slice]:
 
     Examples
     --------
-    >>> list(row_blocks(np.zeros((3, 1 << 16))))
+    >>> list(row_blocks(np.zeros((3, 1 << 15))))
     [slice(0, 2, None), slice(2, 4, None)]
     """
     n, k = margins.shape
@@ -152,7 +158,7 @@ def _best_slope(
     margins: NDArray[np.float64], true: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> float:
     """Return the slope 1/T."""
-    extremes = [_gap_range(_below_highest(margins[rows])) for rows in row_blocks(margins)]
+    extremes = _of_blocks(lambda rows: _gap_range(_below_highest(margins[rows])), margins)
     narrowest, widest = min(low for low, _ in extremes), max(high for _, high in extremes)
     if not widest:
         return 1.0
@@ -162,23 +168,40 @@ def _best_slope(
     most = (count + 1) / (count + 2)
 
     def loss_derivative(slope: float) -> float:
-        total = 0.0
-        for rows in row_blocks(margins):
+        def of(rows: slice) -> float:
             below = _below_highest(margins[rows])
-            odds = np.exp(slope * below)
+            odds = _odds(slope, below)
             expected = np.einsum("ij,ij->i", odds, below) / odds.sum(axis=1)
-            total += float(weight[rows] @ (expected - below[np.arange(len(below)), true[rows]]))
-        return total / count
+            return float(weight[rows] @ (expected - below[np.arange(len(below)), true[rows]]))
+
+        return sum(_of_blocks(of, margins)) / count
 
     def overconfidence(slope: float) -> float:
-        total = 0.0
-        for rows in row_blocks(margins):
-            odds = np.exp(slope * _below_highest(margins[rows]))
-            total += float(weight[rows] @ (1 / odds.sum(axis=1)))  # those of the highest are 1
-        return total / count - most
+        def of(rows: slice) -> float:
+            odds = _odds(slope, _below_highest(margins[rows]))
+            return float(weight[rows] @ (1 / odds.sum(axis=1)))  # those of the highest are 1
+
+        return sum(_of_blocks(of, margins)) / count - most
 
     lowest_loss = _crossing(loss_derivative, flattest, steepest, 10 / widest)
     return _crossing(overconfidence, flattest, lowest_loss, lowest_loss)
+
+
+def _of_blocks(function: Callable[[slice], T], margins: NDArray[np.float64]) -> list[T]:
+    """Return a function of each block of rows, in order, by a thread for each core."""
+    blocks = list(row_blocks(margins))
+    each = math.ceil(len(blocks) / available_cpus())
+    parts = [blocks[start : start + each] for start in range(0, len(blocks), each)]
+    if len(parts) == 1:
+        return list(map(function, blocks))
+    with ThreadPoolExecutor(len(parts)) as threads:
+        return list(chain(*threads.map(lambda part: [function(rows) for rows in part], parts)))
+
+
+def _odds(slope: float, below: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of each class, divided by that of the most probable."""
+    logits = slope * below
+    return np.asarray(np.exp(logits, out=logits))
 
 
 def _below_highest(margins: NDArray[np.float64]) -> NDArray[np.float64]:

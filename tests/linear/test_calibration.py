@@ -307,8 +307,12 @@ def test_rows_in_blocks_have_the_temperature_of_all_at_once(
     whole = fit_temperature(margins, true, weight)
     monkeypatch.setattr("bottleneck.linear.calibration._BLOCK", 7 * 10)
     assert len(list(row_blocks(margins))) == 11
-    in_blocks = fit_temperature(margins, true, weight)
-    np.testing.assert_allclose(in_blocks.slope, whole.slope, rtol=1e-9)
+    found = []
+    for threads in (1, 3, 16):
+        monkeypatch.setattr("bottleneck.linear.calibration.available_cpus", lambda n=threads: n)
+        found.append(fit_temperature(margins, true, weight).slope[0])
+    np.testing.assert_allclose(found, whole.slope[0], rtol=1e-9)
+    assert len(set(found)) == 1  # to the last bit, whatever the number of threads
 
 
 def test_a_temperature_takes_a_fraction_of_the_memory_of_its_margins(
