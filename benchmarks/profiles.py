@@ -108,7 +108,7 @@ class ExtractionProfile:
     read : tuple of 2 int
         Rows and features of the codes that are read back.
     transform : dict of str to int
-        Fields of `bottleneck.spec.InputTransform` that replace the networks' own.
+        Fields of `bottleneck.InputTransform` that replace the networks' own.
     """
 
     networks: tuple[NetworkProfile, ...] = (

@@ -6,6 +6,7 @@ from bottleneck.cache.store import open_cache as open_cache
 from bottleneck.cache.store import status as status
 from bottleneck.cache.verify import verify as verify
 from bottleneck.data.images import open_images as open_images
+from bottleneck.data.resizing.view_recipe import ViewRecipe as ViewRecipe
 from bottleneck.data.summary import summarize_images as summarize_images
 from bottleneck.errors import BottleneckError as BottleneckError
 from bottleneck.exporting.export import export as export
@@ -23,6 +24,7 @@ from bottleneck.fitting.fit import fit as fit
 from bottleneck.fitting.heads.head import Head as Head
 from bottleneck.fitting.selection.options import SearchOptions as SearchOptions
 from bottleneck.fitting.sweep import sweep as sweep
+from bottleneck.input_transform import InputTransform as InputTransform
 from bottleneck.linear.training import ClassifierOptions as ClassifierOptions
 from bottleneck.prediction.evaluate import evaluate as evaluate
 from bottleneck.prediction.predict import predict as predict
@@ -30,7 +32,5 @@ from bottleneck.reporting.report import report as report
 from bottleneck.runtime.executors.backends import open_executor as open_executor
 from bottleneck.runtime.progress_bar import ProgressBar as ProgressBar
 from bottleneck.runtime.schedulers.array_task import ArrayTask as ArrayTask
-from bottleneck.spec import InputTransform as InputTransform
-from bottleneck.spec import ViewRecipe as ViewRecipe
 
 __version__: str

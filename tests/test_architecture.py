@@ -27,7 +27,7 @@ from make_architecture import (
 
 import bottleneck
 
-# What each package may import, besides `errors`, `pooling` and `spec`, which are below all.
+# What each package may import, besides the modules of `FOUNDATION`, which are below all.
 ALLOWED = {
     "runtime": "",
     "data": "runtime",
@@ -44,7 +44,7 @@ ALLOWED = {
     "exporting": "runtime backbones data linear extraction fitting finetuning prediction",
     "cli": "runtime cache extraction fitting finetuning prediction",
 }
-FOUNDATION = {"errors", "pooling", "spec"}
+FOUNDATION = {"errors", "input_transform", "model_reference", "pooling", "spec"}
 
 DOORS = {
     "h5py": {"cache.format.hdf5", "data.sources.arrays.hdf5"},

@@ -6,13 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bottleneck.errors import InvalidOptionError, SpecMismatchError, UnknownNameError
-from bottleneck.spec import (
-    FITS,
-    InputTransform,
-    Spec,
-    validate_transform_fields,
-)
+from bottleneck.errors import SpecMismatchError
+from bottleneck.input_transform import FITS, InputTransform
+from bottleneck.spec import Spec
 
 SPEC = Spec("resnet50", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 
@@ -68,11 +64,6 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-def test_unknown_fields_of_a_transform_are_refused_by_name() -> None:
-    with pytest.raises(UnknownNameError, match=r"'size': did you mean resize\?"):
-        validate_transform_fields(size=32)
-
-
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
 def test_everything_that_decides_a_number_changes_the_digest(change: dict[str, Any]) -> None:
     other = dataclasses.replace(SPEC, **change)
@@ -97,40 +88,3 @@ def test_a_difference_is_spelled_out_with_both_values() -> None:
 
 def test_equal_specs_may_be_mixed() -> None:
     SPEC.require(dataclasses.replace(SPEC), this="a", that="b", next_step="c")
-
-
-def test_only_what_was_given_changes_the_preprocessing() -> None:
-    assert validate_transform_fields(resize=None, crop=64, mean=None) == {"crop": 64}
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"mean": (0.5,)},
-        {"mean": (float("nan"), 0.5, 0.5)},
-        {"std": (0.5, 0.5, 0.0)},
-        {"std": (1.0, 1.0)},
-    ],
-)
-def test_channels_are_three_and_deviations_positive(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidOptionError, match="three numbers"):
-        validate_transform_fields(**wrong)
-
-
-WRONG_VALUES: list[dict[str, Any]] = [
-    {"crop": 0},
-    {"resize": "256"},
-    {"interpolation": "lanczos"},
-    {"mean": "abc"},
-    {"mean": ["a", "b", "c"]},
-    {"fit": "stretch"},
-    {"range": (1, 1)},
-    {"range": (0, float("inf"))},
-    {"range": (0, 1, 2)},
-]
-
-
-@pytest.mark.parametrize("wrong", WRONG_VALUES, ids=str)
-def test_every_field_is_checked(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidOptionError, match=f"`{next(iter(wrong))}=.*: must be"):
-        validate_transform_fields(**wrong)

@@ -24,8 +24,8 @@ from benchmarks.helpers.log import log_row
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
+from bottleneck.input_transform import CPU_DECODERS, InputTransform
 from bottleneck.runtime import retain_freed_memory
-from bottleneck.spec import CPU_DECODERS, InputTransform
 
 _WIDTH, _HEIGHT = 4000, 3000
 _IMAGES, _LINKS = 8, 64

@@ -45,8 +45,8 @@ from bottleneck.extraction import ComputeOptions
 from bottleneck.extraction.encoding import decoding
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import sha256
-from bottleneck.spec import InputTransform
 
 _TRANSFORM = InputTransform()
 _BATCH = 64

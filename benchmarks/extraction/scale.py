@@ -29,8 +29,10 @@ from bottleneck.data.images import open_images
 from bottleneck.data.table.image_table import TEXT_COLUMNS, ImageTable
 from bottleneck.data.table.string_column import StringColumn
 from bottleneck.extraction.planning.missing_shards import find_missing, finish_task
+from bottleneck.input_transform import InputTransform
+from bottleneck.model_reference import ModelReference
 from bottleneck.runtime.schedulers.array_task import ArrayTask
-from bottleneck.spec import InputTransform, ModelReference, Spec
+from bottleneck.spec import Spec
 
 LAYER = "layer4"
 SERIES = Series(LAYER)

@@ -20,10 +20,10 @@ from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.setup.loading import make_spec
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime.devices import choose_devices
 from bottleneck.runtime.process.malloc import retain_freed_memory
 from bottleneck.runtime.process.resources import available_cpus
-from bottleneck.spec import InputTransform
 
 _FILES_IN_MEMORY = 256  # while decoding alone is measured
 _TASKS_PER_THREAD = 3  # running or queued

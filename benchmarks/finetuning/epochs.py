@@ -218,7 +218,7 @@ def markdown(
     threads : int, optional
         Of PyTorch; its own number by default.
     **transform : int
-        Fields of `bottleneck.spec.InputTransform` that replace the networks' own.
+        Fields of `bottleneck.InputTransform` that replace the networks' own.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)

@@ -18,7 +18,9 @@ from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.fitting.heads.head import Head
-from bottleneck.spec import InputTransform, ModelReference, Spec
+from bottleneck.input_transform import InputTransform
+from bottleneck.model_reference import ModelReference
+from bottleneck.spec import Spec
 
 _SIX = (256, 512, 640, 640, 1024, 1024)  # sizes of six layers, 4096 values in all
 _SPEC = Spec(

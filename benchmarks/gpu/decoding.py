@@ -18,8 +18,8 @@ from bottleneck.data.decoding.nvjpeg import decode_jpegs, read_for_nvjpeg, requi
 from bottleneck.data.resizing.device_squares import make_squares
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import InvalidOptionError
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import choose_device
-from bottleneck.spec import InputTransform
 
 _BATCH = 64
 

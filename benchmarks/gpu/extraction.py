@@ -57,7 +57,7 @@ class Profile:
     limit : float
         Seconds after which no further run begins.
     transform : dict
-        Fields of `bottleneck.spec.InputTransform` that replace the networks' own.
+        Fields of `bottleneck.InputTransform` that replace the networks' own.
     """
 
     networks: tuple[tuple[str, str], ...] = (("resnet50", "layer4"), ("resnet18", "layer4"))

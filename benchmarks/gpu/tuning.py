@@ -47,7 +47,7 @@ class Profile:
     limit : float
         Seconds after which no further epoch begins.
     transform : dict of str to int
-        Fields of `bottleneck.spec.InputTransform` that replace the networks' own.
+        Fields of `bottleneck.InputTransform` that replace the networks' own.
     """
 
     networks: tuple[tuple[str, str], ...] = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from bottleneck.cache import Cache
 from bottleneck.fitting import Features, resolve_features
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 IMAGES = "IMAGES"  # a cache does not know where its images are
 _VIEWS = 5  # what views were worth was measured with as many (docs/accuracy.md)

@@ -34,8 +34,9 @@ from bottleneck.backbones.sources.weights import (
 from bottleneck.backbones.tracing.traced import trace_float32
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError
+from bottleneck.input_transform import InputTransform, validate_transform_fields
+from bottleneck.model_reference import ModelReference
 from bottleneck.pooling import check_pool, split_pooled_name
-from bottleneck.spec import InputTransform, ModelReference, validate_transform_fields
 
 
 @dataclass(frozen=True)
@@ -288,9 +289,8 @@ def load_backbone(
           arguments. The file is executed;
         * a network. It is copied, and never changed.
 
-        A network of your own may say what input it expects in a dictionary `preprocess` of the
-        fields of `bottleneck.spec.InputTransform`, or by timm's `pretrained_cfg`; otherwise it gets
-        ImageNet's usual input.
+        A network of your own may say what input it expects: in a dictionary `preprocess` of fields
+        of `InputTransform`, or by timm's `pretrained_cfg`. Otherwise it gets ImageNet's usual one.
     weights : str, PathLike or member of torchvision's enum
         ``"DEFAULT"``, a torchvision weights name, ``"none"`` (random, but the same every time),
         or a file: what ``torch.save`` or safetensors wrote, bare or in a training script's

@@ -21,8 +21,9 @@ from typing import Any, Self
 
 from bottleneck import __version__
 from bottleneck.backbones.sources.weights import weights_name
+from bottleneck.input_transform import InputTransform
+from bottleneck.model_reference import ModelReference
 from bottleneck.runtime import sha256, state_directory, write_text_atomic
-from bottleneck.spec import InputTransform, ModelReference
 
 _LIBRARIES = ("torch", "torchvision", "timm")
 

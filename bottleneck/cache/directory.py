@@ -13,9 +13,10 @@ from bottleneck.cache.format.manifest import Manifest, StorageLayout
 from bottleneck.cache.format.paths import list_series, list_shards, series_dir, shard_path
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import OpenShard, ShardData, ShardHeader, read_header
-from bottleneck.data import ImageTable
+from bottleneck.data import ImageTable, ViewRecipe
 from bottleneck.errors import ShardError
-from bottleneck.spec import ModelReference, Spec, ViewRecipe
+from bottleneck.model_reference import ModelReference
+from bottleneck.spec import Spec
 
 REMOVED = "removed: it is no longer among the images"
 

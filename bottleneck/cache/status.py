@@ -7,6 +7,7 @@ from typing import Any
 
 from bottleneck.cache.directory import CacheDirectory, without_removed
 from bottleneck.cache.format.shard import ShardHeader
+from bottleneck.data import ViewRecipe
 from bottleneck.pooling import canonical_name
 from bottleneck.runtime import (
     PreformattedText,
@@ -17,7 +18,7 @@ from bottleneck.runtime import (
     format_table,
     pending_by_task,
 )
-from bottleneck.spec import Spec, ViewRecipe
+from bottleneck.spec import Spec
 
 
 @dataclass(frozen=True)

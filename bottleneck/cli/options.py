@@ -12,8 +12,8 @@ from click.core import ParameterSource
 from bottleneck import open_executor
 from bottleneck.cli.types import PATH, Names, Numbers, Range, Size
 from bottleneck.errors import InvalidOptionError
+from bottleneck.input_transform import DECODERS, FITS, INTERPOLATIONS
 from bottleneck.runtime import BACKENDS, PRECISIONS, RUNTIMES, Executor
-from bottleneck.spec import DECODERS, FITS, INTERPOLATIONS
 
 if TYPE_CHECKING:
     from bottleneck.extraction import ViewOptions

@@ -28,6 +28,7 @@ from .resizing.device_squares import make_squares as make_squares
 from .resizing.resize import resize_and_crop as resize_and_crop
 from .resizing.thumbnail import make_thumbnail as make_thumbnail
 from .resizing.torch_resampling import resample_by_torchvision as resample_by_torchvision
+from .resizing.view_recipe import ViewRecipe as ViewRecipe
 from .resizing.views import make_view as make_view
 from .sources.files.file_source import FileSource as FileSource
 from .sources.joined import JoinedSource as JoinedSource

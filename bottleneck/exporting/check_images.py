@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data import ImageTable
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 _COUNT = 8
 _WAVES = 6

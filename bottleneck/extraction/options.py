@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 
 from bottleneck.cache import COMPRESSIONS, DTYPES, MAX_SHARD_SIZE, SeriesLike, StorageLayout
+from bottleneck.data import ViewRecipe
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.result import Progress
 from bottleneck.runtime import (
@@ -18,10 +19,10 @@ from bottleneck.runtime import (
     require_one_of,
     require_positive,
 )
-from bottleneck.spec import MAX_VIEWS, ViewRecipe
 
 _SHARD_ROWS = 4096
 _SHARD_BYTES = 64 << 20  # an unpooled layer gets shards of fewer rows
+_MAX_VIEWS = 1000
 
 
 def default_shard_size(row_bytes: int) -> int:
@@ -128,7 +129,7 @@ class ViewOptions:
         means no others.
     augmentations : sequence of str, optional
         What may be done to an image, of ``"flip"``, ``"crop"``, ``"rotate"`` and ``"color"``; see
-        `bottleneck.spec.ViewRecipe`. The default for the first views of a cache is flip and crop.
+        `bottleneck.ViewRecipe`. The default for the first views of a cache is flip and crop.
     seed : int, optional
         Decides the views, together with the bytes of each image. The default is 0.
 
@@ -149,9 +150,9 @@ class ViewOptions:
 
     def __post_init__(self) -> None:
         if self.count is not None and not (
-            isinstance(self.count, Integral) and 1 <= self.count <= MAX_VIEWS
+            isinstance(self.count, Integral) and 1 <= self.count <= _MAX_VIEWS
         ):
-            allowed = f"a whole number from 1, the image alone, to {MAX_VIEWS}"
+            allowed = f"a whole number from 1, the image alone, to {_MAX_VIEWS}"
             raise InvalidOptionError("views", self.count, allowed)
         self.recipe(ViewRecipe())
 

@@ -8,7 +8,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 from tests.helpers.brought_networks import small_transformer
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 

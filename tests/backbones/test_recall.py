@@ -11,7 +11,8 @@ import torchvision
 from bottleneck.backbones import recall
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.recall import NetworkIdentity, recall_network, remember_network
-from bottleneck.spec import InputTransform, ModelReference
+from bottleneck.input_transform import InputTransform
+from bottleneck.model_reference import ModelReference
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import pytest
 
 from bottleneck.cache import Cache, Series, ShardData, open_cache, write_shard
 from bottleneck.cache.format.shard import OpenShard
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.errors import CacheError, InvalidOptionError, ShardError
-from bottleneck.spec import ViewRecipe
 from tests.helpers.datasets import cache_of_layers, written_cache
 from tests.helpers.shards import read_shard
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from bottleneck.cache.status import CacheStatus, LayerStatus
-from bottleneck.spec import InputTransform, Spec
+from bottleneck.input_transform import InputTransform
+from bottleneck.spec import Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 WHOLE = LayerStatus(8, 2, 0, (), (512, 7), "float16", 7000)

@@ -7,7 +7,7 @@ import pytest
 
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.exporting.check_images import GeneratedImages
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 
 def test_images_are_the_same_each_time_and_of_several_sizes() -> None:

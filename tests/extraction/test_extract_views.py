@@ -15,6 +15,7 @@ from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.data.images import open_images
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, ViewOptions
@@ -22,7 +23,6 @@ from bottleneck.extraction.plan import plan
 from bottleneck.extraction.repair import repair
 from bottleneck.extraction.running.distributed import ShardTask, WorkerJob
 from bottleneck.runtime.schedulers.array_task import ArrayTask
-from bottleneck.spec import ViewRecipe
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import photograph, write_photographs

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from bottleneck.backbones.backbone import Backbone, load_backbone
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.errors import DeviceMemoryError, HeadError, SpecMismatchError
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.options import TuneOptions
@@ -23,7 +24,7 @@ from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import INPUT, Features
-from bottleneck.spec import InputTransform, ViewRecipe
+from bottleneck.input_transform import InputTransform
 from tests.helpers.brought_networks import build, conv
 from tests.helpers.classifier_files import rewrite
 from tests.helpers.networks import SMALL

@@ -19,12 +19,15 @@ from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update.plan import plan_update
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.fitting.selection.folds import group_codes
+from bottleneck.input_transform import InputTransform
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.training import TrainingSet
-from bottleneck.spec import InputTransform, ModelReference, Spec, ViewRecipe
+from bottleneck.model_reference import ModelReference
+from bottleneck.spec import Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 REFERENCE = ModelReference("net", "none")

@@ -10,15 +10,17 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from bottleneck.backbones.backbone import Backbone, load_backbone
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.training.module import TunedModule
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import INPUT, Features
+from bottleneck.input_transform import InputTransform
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.scaling import FeatureScaler
 from bottleneck.prediction.exported.metadata import ExportMetadata
-from bottleneck.spec import InputTransform, Spec, ViewRecipe
+from bottleneck.spec import Spec
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.tuning import QUICK
 

@@ -15,7 +15,9 @@ from bottleneck.cache.format.shard import FILE_TYPE, ShardData, open_shard
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache
 from bottleneck.cache.verify import verify
-from bottleneck.spec import InputTransform, ModelReference, Spec
+from bottleneck.input_transform import InputTransform
+from bottleneck.model_reference import ModelReference
+from bottleneck.spec import Spec
 
 SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")
 

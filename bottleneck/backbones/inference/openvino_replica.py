@@ -13,7 +13,7 @@ from bottleneck.backbones.inference.replica import FixedBatchReplica
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.parallelism import images_within, threads_of_a_batch
 from bottleneck.backbones.tracing.traced import trace_functional
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 # OpenVINO compiles a network for a fixed number of images. It is the largest for which the largest
 # maps fit into a core's caches. A batch is filled up, so that at most three images are computed in

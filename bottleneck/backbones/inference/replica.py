@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones.layers.truncated import Forward
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 
 class Replica(Protocol):

@@ -12,7 +12,7 @@ from torch import Tensor
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import are_close
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 LEAST_GAIN = 1.05  # times as fast; below it, a difference may be chance
 _TURNS = 3  # of both at most, for the quickest pass of each

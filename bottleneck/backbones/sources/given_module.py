@@ -12,7 +12,7 @@ from bottleneck.backbones.sources.inspection.weight_values import require_values
 from bottleneck.backbones.sources.inspection.wrappers import unwrap
 from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.backbones.user_code import errors_in_one_line
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 PREFIX = "module:"  # of a reference; it cannot be loaded from there
 

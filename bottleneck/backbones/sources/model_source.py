@@ -11,7 +11,7 @@ from bottleneck.backbones.sources.python_file import PythonFile
 from bottleneck.backbones.sources.timm_models import HUB_PREFIX, TIMM_PREFIX, TimmModel
 from bottleneck.backbones.sources.torchvision_models import TorchvisionModel
 from bottleneck.errors import BackboneError, InvalidOptionError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 
 class ModelSource(Protocol):

@@ -16,7 +16,7 @@ from bottleneck.backbones.sources.user_files.own_modules import OwnModules
 from bottleneck.backbones.sources.weights import require_own_weights
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError, UnknownNameError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 
 @dataclass(frozen=True)

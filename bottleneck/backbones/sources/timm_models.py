@@ -21,8 +21,8 @@ from bottleneck.errors import (
     WeightsError,
     format_error,
 )
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import deferred_compiler, importing
-from bottleneck.spec import InputTransform
 
 TIMM_PREFIX = "timm:"
 HUB_PREFIX = "hf-hub:"

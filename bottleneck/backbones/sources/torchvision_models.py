@@ -14,8 +14,8 @@ from bottleneck.backbones.read_errors import READ_ERRORS
 from bottleneck.backbones.sources.meta import MetaParameters
 from bottleneck.backbones.sources.weights import is_weights_file
 from bottleneck.errors import BackboneError, UnknownNameError, WeightsError, format_error
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import torchvision
-from bottleneck.spec import InputTransform
 
 
 @dataclass(frozen=True)

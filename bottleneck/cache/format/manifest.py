@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from bottleneck.cache.format.series import Series
+from bottleneck.data import ViewRecipe
 from bottleneck.errors import CacheError, UnsupportedCacheError, format_error
+from bottleneck.model_reference import ModelReference
 from bottleneck.runtime import sha256
-from bottleneck.spec import ModelReference, Spec, ViewRecipe
+from bottleneck.spec import Spec
 
 FORMAT = "bottleneck-cache"
 FORMAT_VERSION = 3  # of a new cache

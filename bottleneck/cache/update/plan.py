@@ -42,11 +42,12 @@ from bottleneck.cache.index import delete_derived_files
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update.content import ContentComparison, compare_content, stored_digests
 from bottleneck.cache.update.merge import ImageChanges, merge_with_cache
-from bottleneck.data import ImageSource, ImageTable
+from bottleneck.data import ImageSource, ImageTable, ViewRecipe
 from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
+from bottleneck.model_reference import ModelReference
 from bottleneck.pooling import pooled_name
 from bottleneck.runtime import ArrayTask, OnProgress, write_text_atomic
-from bottleneck.spec import ModelReference, Spec, ViewRecipe
+from bottleneck.spec import Spec
 
 
 @dataclass(frozen=True)

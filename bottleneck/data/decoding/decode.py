@@ -32,7 +32,7 @@ from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
 from bottleneck.data.decoding.scaled import scale_of
 from bottleneck.errors import ImageError
-from bottleneck.spec import DECODERS, InputTransform
+from bottleneck.input_transform import DECODERS, InputTransform
 
 
 def decode_image(data: bytes, transform: InputTransform = InputTransform()) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from bottleneck.data.decoding.multiband import first_bands
 from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.scaled import draft_scaled
 from bottleneck.errors import ImageError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 # During the first decoding, as Pillow would do it, neither is thread-safe.
 Image.init()

@@ -8,7 +8,7 @@ decoder is part of the spec.
 
 from PIL import Image
 
-from bottleneck.spec import DECODERS, InputTransform
+from bottleneck.input_transform import DECODERS, InputTransform
 
 _SCALES = (8, 4, 2)
 _LEFT = 2  # times what the image is resized to: the resizing still has something to average

@@ -9,7 +9,7 @@ from torch import Tensor
 from bottleneck.data.resizing.resize import SquarePlan, fill_colour, plan_square
 from bottleneck.data.resizing.torch_resampling import resize_by_torchvision
 from bottleneck.errors import ImageError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 # Pixels that are resized together: in floating point they take three quarters of a GiB. A launch
 # is as long for many as for one.

@@ -8,7 +8,7 @@ from PIL import Image
 
 from bottleneck.data.resizing.resampling import Resample, resample
 from bottleneck.errors import ImageError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 
 def resize_and_crop(

@@ -6,7 +6,7 @@ from PIL import Image
 
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.deep import Range
-from bottleneck.spec import DECODERS, InputTransform
+from bottleneck.input_transform import DECODERS, InputTransform
 
 _QUALITY = 80
 _EXACT_SIDE = 32  # up to this, without loss: few bytes, and each pixel can be seen

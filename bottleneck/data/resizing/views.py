@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from bottleneck.data.resizing.resampling import Resample, resample
 from bottleneck.data.resizing.resize import resize_and_crop
+from bottleneck.data.resizing.view_recipe import ViewRecipe
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import sha256
-from bottleneck.spec import InputTransform, ViewRecipe
 
 _SMALLEST_CROP = 0.5  # of the area; torchvision's default of 0.08 is for training from scratch
 _TRIES = 10  # as torchvision's

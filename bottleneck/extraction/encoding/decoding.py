@@ -17,10 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones import BatchRunner
-from bottleneck.data import ImageSource, decode_image, make_view, resample_by_torchvision
+from bottleneck.data import (
+    ImageSource,
+    ViewRecipe,
+    decode_image,
+    make_view,
+    resample_by_torchvision,
+)
 from bottleneck.errors import ImageError
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import StageTimer, sha256
-from bottleneck.spec import InputTransform, ViewRecipe
 
 # Tasks that read and decode a batch: few, since each costs as much as an image does outside of its
 # decoding, and enough that many threads share a batch and finish it at about the same time.

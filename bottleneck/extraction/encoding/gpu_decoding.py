@@ -26,8 +26,8 @@ from bottleneck.extraction.encoding.decoding import (
     begin_reading,
     decode_into,
 )
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import StageTimer
-from bottleneck.spec import InputTransform
 
 _PLAIN = ViewSet()
 

@@ -22,6 +22,7 @@ from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.planning.missing_shards import MissingShards
 from bottleneck.extraction.running.local import LocalRunner
 from bottleneck.extraction.setup.loading import load_matching_backbone
+from bottleneck.model_reference import ModelReference
 from bottleneck.runtime import (
     Executor,
     RunStats,
@@ -31,7 +32,6 @@ from bottleneck.runtime import (
     require_shared_paths,
     write_text_atomic,
 )
-from bottleneck.spec import ModelReference
 
 
 class ShardTask(NamedTuple):

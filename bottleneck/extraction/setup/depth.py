@@ -6,7 +6,7 @@ from bottleneck.cache import Cache
 from bottleneck.data import ImageSource, measure_depth
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.setup.transform import TransformLike, transform_fields
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 _IMAGES_FOR_RANGE = 256
 _IMAGES_FOR_NOTES = 16  # so that a run which needs no range hardly takes longer

@@ -12,9 +12,10 @@ from bottleneck.data import nvjpeg_obstacle
 from bottleneck.errors import BackboneError, InvalidOptionError, WeightsError
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.options import ComputeOptions
+from bottleneck.model_reference import ModelReference
 from bottleneck.pooling import check_pool
 from bottleneck.runtime import choose_devices, require_trusted_code, trust_code
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.spec import Spec
 
 
 def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> Spec:

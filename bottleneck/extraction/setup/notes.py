@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from bottleneck.data import ImageSource, decoding_notes
 from bottleneck.extraction.setup.depth import depth_notes
 from bottleneck.extraction.setup.views import ChosenViews
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 if TYPE_CHECKING:
     from bottleneck.backbones import Backbone

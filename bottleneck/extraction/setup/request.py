@@ -15,12 +15,13 @@ from bottleneck.cache import (
     plan_update,
     release_empty_cache,
 )
-from bottleneck.data import ImageSource, SourceSummary, summarize_images
+from bottleneck.data import ImageSource, SourceSummary, ViewRecipe, summarize_images
 from bottleneck.errors import SpecMismatchError
 from bottleneck.extraction.options import RunOptions
 from bottleneck.extraction.planning.missing_shards import MissingShards, find_missing
 from bottleneck.extraction.planning.remaining_images import RemainingImages
-from bottleneck.spec import ModelReference, Spec, ViewRecipe
+from bottleneck.model_reference import ModelReference
+from bottleneck.spec import Spec
 
 
 @dataclass(frozen=True)

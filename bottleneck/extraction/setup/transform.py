@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 TransformLike: TypeAlias = InputTransform | Mapping[str, Any]
 

@@ -7,7 +7,8 @@ from typing import Any
 from bottleneck.backbones import recall_network
 from bottleneck.cache import Cache
 from bottleneck.extraction.options import ComputeOptions
-from bottleneck.spec import ModelReference, validate_transform_fields
+from bottleneck.input_transform import validate_transform_fields
+from bottleneck.model_reference import ModelReference
 
 
 def recall_unchanged(

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bottleneck.cache import Cache, Series
+from bottleneck.data import ViewRecipe
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.options import ViewOptions
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import require_options
-from bottleneck.spec import InputTransform, ViewRecipe
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import nn
 
 from bottleneck.backbones import Tail, load_backbone
 from bottleneck.cache import Cache
-from bottleneck.data import ImageSource, ImageTable
+from bottleneck.data import ImageSource, ImageTable, ViewRecipe
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.extraction import TransformLike, choose_range, load_network, make_spec
 from bottleneck.finetuning.loading.batches import Batches, Examples
@@ -30,9 +30,10 @@ from bottleneck.fitting import (
     resolve_features,
 )
 from bottleneck.linear import TrainingSet
+from bottleneck.model_reference import ModelReference
 from bottleneck.pooling import pooled_name, split_pooled_name
 from bottleneck.runtime import sha256, trust_code
-from bottleneck.spec import ModelReference, Spec, ViewRecipe
+from bottleneck.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bottleneck.data import (
     ImageSource,
+    ViewRecipe,
     decode_image,
     make_view,
     pixel_limit,
@@ -20,8 +21,8 @@ from bottleneck.data import (
 )
 from bottleneck.errors import ImageError, InvalidOptionError
 from bottleneck.finetuning.loading.batches import Batch, batch_bounds
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import available_cpus, sha256
-from bottleneck.spec import InputTransform, ViewRecipe
 
 _BATCHES_AHEAD = 2
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bottleneck.data import SEPARATOR
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import Calibration
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.model_reference import ModelReference
+from bottleneck.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True)

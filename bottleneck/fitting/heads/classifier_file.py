@@ -15,12 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from bottleneck.cache import PARSE_ERRORS
+from bottleneck.data import ViewRecipe
 from bottleneck.errors import HeadError, format_error
 from bottleneck.fitting.heads.classifier import Classifier
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import Calibration
+from bottleneck.model_reference import ModelReference
 from bottleneck.runtime import atomic_write, remove_stale_temp_files_of, sha256
-from bottleneck.spec import ModelReference, Spec, ViewRecipe
+from bottleneck.spec import Spec
 
 HEAD_FORMAT = "bottleneck-head"
 TAIL_FORMAT = "bottleneck-tail"

@@ -11,8 +11,9 @@ from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.loading.labelled_rows import LabelledRows, LabelledSplits, label_codes
 from bottleneck.fitting.loading.sharded_matrix import open_matrix
 from bottleneck.linear import CodeMatrix, TrainingSet, consecutive_rows
+from bottleneck.model_reference import ModelReference
 from bottleneck.runtime import DaskExecutor, require_positive
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.cache import Cache, Series, without_removed
+from bottleneck.data import ViewRecipe
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.linear import column_blocks
 from bottleneck.pooling import canonical_name, split_pooled_name
-from bottleneck.spec import ViewRecipe
 
 ALL = "all"  # of the layers or the views of a cache
 INPUT = ""  # in place of a layer: what the network gets, for a classifier that is a whole network

@@ -18,10 +18,10 @@ from bottleneck.data import (
 )
 from bottleneck.errors import ExportError, ImageError, InvalidOptionError, NonFiniteCodesError
 from bottleneck.extraction import ComputeOptions
+from bottleneck.input_transform import CPU_DECODERS
 from bottleneck.prediction.exported.metadata import FLOAT, ExportMetadata
 from bottleneck.prediction.prediction import Prediction, ranked_scores
 from bottleneck.runtime import available_cpus, read_ahead, sha256
-from bottleneck.spec import CPU_DECODERS
 
 BATCH_SIZE = 16
 

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from bottleneck import __version__
+from bottleneck.data import ViewRecipe
 from bottleneck.errors import ExportError, format_error
 from bottleneck.fitting import Classifier, Head
-from bottleneck.spec import Spec, ViewRecipe
+from bottleneck.spec import Spec
 
 FORMAT = "bottleneck-export"
 FORMAT_VERSION = 1
@@ -53,7 +54,7 @@ class ExportMetadata:
 
     Examples
     --------
-    >>> from bottleneck.spec import InputTransform
+    >>> from bottleneck.input_transform import InputTransform
     >>> spec = Spec("net", "ab", InputTransform(), "bfloat16", True, "avg")
     >>> metadata = ExportMetadata(
     ...     ["ant", "bee"], False, "probabilities", "softmax", "svm", ["layer3"], 1, None,

@@ -7,7 +7,7 @@ import torch
 
 from bottleneck.backbones.backbone import build_skeleton, load_backbone
 from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError, WeightsError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.tiny_networks import Plain
 

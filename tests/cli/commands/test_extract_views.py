@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from bottleneck.cache.store import open_cache
-from bottleneck.spec import ViewRecipe
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from tests.helpers import cli
 from tests.helpers.cli import TINY
 from tests.helpers.fixture_types import Run

@@ -9,7 +9,7 @@ from PIL import Image
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.deep import deep_values, is_deep, map_to_bytes
 from bottleneck.errors import ImageError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 from tests.helpers.image_files import (
     FILES,
     HEIGHT,

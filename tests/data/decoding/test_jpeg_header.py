@@ -17,7 +17,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.jpeg_header import has_many_scans, read_usual_header
 from bottleneck.data.decoding.pillow_decoder import decode_by_pillow, pixel_limit
 from bottleneck.errors import ImageError
-from bottleneck.spec import DECODERS, InputTransform
+from bottleneck.input_transform import DECODERS, InputTransform
 from tests.helpers.image_files import (
     BROKEN_EXIF,
     FILES,

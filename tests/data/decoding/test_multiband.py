@@ -9,7 +9,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.decoding.deep import map_to_bytes
 from bottleneck.data.decoding.multiband import first_bands
 from bottleneck.errors import ImageError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 from tests.helpers.image_files import FILES, gradient, image_or_error, mutated, noise
 from tests.helpers.tiff import tiff
 

@@ -14,7 +14,7 @@ from bottleneck.data.decoding.pillow_decoder import decode_by_pillow
 from bottleneck.data.decoding.scaled import draft_scaled
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.errors import ImageError
-from bottleneck.spec import DECODERS, FITS, InputTransform
+from bottleneck.input_transform import DECODERS, FITS, InputTransform
 from tests.helpers.image_files import FILES, Pixels, encode, exif_of, noise
 
 FAST = DECODERS["fast"]

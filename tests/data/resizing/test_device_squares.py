@@ -10,7 +10,7 @@ from bottleneck.data.resizing import device_squares as module
 from bottleneck.data.resizing.device_squares import make_squares
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.resizing.torch_resampling import resize_by_torchvision
-from bottleneck.spec import FITS, INTERPOLATIONS, InputTransform
+from bottleneck.input_transform import FITS, INTERPOLATIONS, InputTransform
 from tests.helpers.image_files import Pixels, noise
 
 SIZES = st.tuples(st.integers(1, 60), st.integers(1, 60))

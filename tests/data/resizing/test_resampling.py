@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as v2
 
 from bottleneck.data.resizing.resampling import Resample, resample
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
-from bottleneck.spec import INTERPOLATIONS
+from bottleneck.input_transform import INTERPOLATIONS
 from tests.helpers.image_files import Pixels, noise
 
 RESAMPLERS = pytest.mark.parametrize("resampler", [resample, resample_by_torchvision])

@@ -21,7 +21,8 @@ from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ImageError
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import make_spec
-from bottleneck.spec import INTERPOLATIONS, InputTransform, ModelReference
+from bottleneck.input_transform import INTERPOLATIONS, InputTransform
+from bottleneck.model_reference import ModelReference
 from tests.helpers.image_files import (
     Pixels,
     noise,
@@ -197,7 +198,7 @@ from pathlib import Path
 import numpy as np
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.errors import ImageError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 
 def kibibytes(name):
     lines = Path("/proc/self/status").read_text().splitlines()

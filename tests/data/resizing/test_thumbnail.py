@@ -8,7 +8,7 @@ from PIL import Image
 
 from bottleneck.data import decode_image, make_thumbnail
 from bottleneck.errors import ImageError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 from tests.helpers.image_files import encode, noise
 
 

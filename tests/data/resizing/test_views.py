@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as v2
 
 from bottleneck.data.resizing.resize import resize_and_crop
+from bottleneck.data.resizing.view_recipe import AUGMENTATIONS, ViewRecipe
 from bottleneck.data.resizing.views import make_view
-from bottleneck.spec import AUGMENTATIONS, InputTransform, ViewRecipe
+from bottleneck.input_transform import InputTransform
 
 SMALL = InputTransform(resize=20, crop=16)
 DIGEST = "ab" * 32

@@ -11,6 +11,7 @@ import torch
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.resizing.view_recipe import AUGMENTATIONS, ViewRecipe
 from bottleneck.data.resizing.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.extraction import ComputeOptions
@@ -18,8 +19,8 @@ from bottleneck.extraction.encoding import decoding as module
 from bottleneck.extraction.encoding.decoding import ViewSet
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime.files import sha256
-from bottleneck.spec import AUGMENTATIONS, InputTransform, ViewRecipe
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import write_photographs
 

@@ -21,8 +21,8 @@ from bottleneck.extraction.repair import repair
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.finetuning.loading.images import ImageBatches
 from bottleneck.fitting.heads.head import Head
+from bottleneck.input_transform import DECODERS, InputTransform
 from bottleneck.prediction.predict import predict
-from bottleneck.spec import DECODERS, InputTransform
 from tests.helpers.fixture_types import Extract
 from tests.helpers.image_files import encode as encode_file
 from tests.helpers.image_files import exif_of

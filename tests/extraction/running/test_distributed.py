@@ -21,9 +21,9 @@ from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerErro
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.extraction.result import Progress
 from bottleneck.extraction.running.distributed import ShardTask, WorkerJob
+from bottleneck.model_reference import ModelReference
 from bottleneck.runtime.executors.backends import Executor, open_executor
 from bottleneck.runtime.process.shutdown import StopRequested, clear_stop_request, request_stop
-from bottleneck.spec import ModelReference
 from tests.helpers.archives import write_tar
 from tests.helpers.executors import Elsewhere
 from tests.helpers.fixture_types import Extract, Run

@@ -15,9 +15,9 @@ from bottleneck.extraction.result import Progress
 from bottleneck.extraction.setup.depth import choose_range, depth_notes
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.selection.options import SearchOptions
+from bottleneck.input_transform import InputTransform
 from bottleneck.prediction.evaluate import evaluate
 from bottleneck.prediction.predict import predict
-from bottleneck.spec import InputTransform
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import SMALL
 from tests.helpers.options import grouped

@@ -12,7 +12,8 @@ from bottleneck.errors import BackboneError, SpecMismatchError, UntrustedCodeErr
 from bottleneck.extraction import ComputeOptions
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.setup.loading import load_network, make_encoder, make_spec
-from bottleneck.spec import ModelReference, Spec
+from bottleneck.model_reference import ModelReference
+from bottleneck.spec import Spec
 from tests.helpers.networks import PLAIN, SMALL
 from tests.helpers.photographs import as_torchvision
 

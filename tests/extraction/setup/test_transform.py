@@ -2,7 +2,7 @@ import pytest
 
 from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.setup.transform import transform_fields
-from bottleneck.spec import DECODERS, InputTransform, validate_transform_fields
+from bottleneck.input_transform import DECODERS, InputTransform, validate_transform_fields
 
 
 def test_a_whole_transform_is_given_as_its_fields_are() -> None:

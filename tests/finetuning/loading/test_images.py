@@ -7,11 +7,12 @@ from torchvision.transforms import v2
 
 from bottleneck.data import open_images
 from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.data.resizing.views import make_view
 from bottleneck.errors import ImageError
 from bottleneck.finetuning.loading.images import ImageBatches, check_images
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime.files import sha256
-from bottleneck.spec import InputTransform, ViewRecipe
 
 SMALL = InputTransform(resize=16, crop=12)
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import Cache
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.errors import ShardError
 from bottleneck.finetuning.loading.batches import Batches
 from bottleneck.finetuning.loading.maps import MapsInMemory, MapsInShards, open_maps
 from bottleneck.fitting.loading.features import Features
-from bottleneck.spec import ViewRecipe
 from tests.helpers.tails import SHAPE, map_cache
 
 N = 40

@@ -20,11 +20,13 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from bottleneck.errors import HeadError, OutputExistsError, SpecMismatchError
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import Features
+from bottleneck.input_transform import InputTransform
 from bottleneck.linear.calibration import Calibration
 from bottleneck.linear.classifiers import expand_binary
 from bottleneck.linear.scaling import FeatureScaler
+from bottleneck.model_reference import ModelReference
 from bottleneck.runtime.files import require_writable_output
-from bottleneck.spec import InputTransform, ModelReference, Spec
+from bottleneck.spec import Spec
 from tests.helpers.classifier_files import rewrite
 
 SPEC = Spec("net", "ab" * 32, InputTransform(decoder="pillow-1"), "float32", True, "avg")

@@ -2,10 +2,10 @@ import dataclasses
 
 import numpy as np
 
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.heads.judging import image_values, matrix_values
 from bottleneck.linear.matrix import ArrayMatrix
-from bottleneck.spec import ViewRecipe
 from tests.helpers.problems import Rows
 
 

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.heads.head import Head
@@ -21,7 +22,6 @@ from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear import classifiers
 from bottleneck.linear.calibration import fit_temperature
 from bottleneck.linear.training import ClassifierOptions
-from bottleneck.spec import ViewRecipe
 from tests.helpers.datasets import MODELS, SCALERS, cache_of_layers, clouds, several, written_cache
 from tests.helpers.shards import read_shard
 

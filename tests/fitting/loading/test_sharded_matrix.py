@@ -26,9 +26,11 @@ from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import ShardError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.loading.sharded_matrix import ShardedMatrix, open_matrix
+from bottleneck.input_transform import InputTransform
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
 from bottleneck.linear.solver.eigenbasis import make_design
-from bottleneck.spec import InputTransform, ModelReference, Spec
+from bottleneck.model_reference import ModelReference
+from bottleneck.spec import Spec
 from tests.helpers.counting import Compared
 from tests.helpers.fixture_types import Extract
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.fitting.loading.features import Features
 from bottleneck.fitting.plotting.sweep_plot import _spread
 from bottleneck.fitting.scoring.scores import score_classes
 from bottleneck.fitting.selection.search_result import Candidate
 from bottleneck.fitting.sweep_result import SweepResult
 from bottleneck.fitting.sweep_row import SweepRow
-from bottleneck.spec import ViewRecipe
 
 CLFS = ("svm", "softmax")
 

@@ -12,14 +12,15 @@ from PIL import Image
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.data.resizing.views import make_view
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ExportError, InvalidOptionError, NonFiniteCodesError
 from bottleneck.extraction.options import ComputeOptions
+from bottleneck.input_transform import DECODERS
 from bottleneck.prediction.exported.classify import classify_by_export, require_same_views
 from bottleneck.prediction.exported.metadata import ExportMetadata
 from bottleneck.runtime.files import sha256
-from bottleneck.spec import DECODERS, ViewRecipe
 from tests.helpers.exports import METADATA
 from tests.helpers.photographs import write_photographs
 

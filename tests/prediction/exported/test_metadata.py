@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.errors import ExportError
+from bottleneck.input_transform import InputTransform
 from bottleneck.prediction.exported.metadata import ExportMetadata
-from bottleneck.spec import InputTransform, Spec, ViewRecipe
+from bottleneck.spec import Spec
 from tests.helpers.exports import METADATA
 
 SPEC = Spec("net", "ab" * 32, InputTransform(), "bfloat16", True, "avg")

@@ -19,7 +19,8 @@ from bottleneck.backbones.tracing.traced import trace
 from bottleneck.data.resizing.torch_resampling import resize_by_torchvision
 from bottleneck.data.resizing.views import make_view
 from bottleneck.runtime import native_precision, torchvision
-from bottleneck.spec import InputTransform, ViewRecipe
+from bottleneck.data.resizing.view_recipe import ViewRecipe
+from bottleneck.input_transform import InputTransform
 
 cpu = torch.device("cpu")
 fastest = getattr(torch, native_precision("bfloat16", cpu))

@@ -12,7 +12,7 @@ from bottleneck.backbones.sources.inspection.timm_config import (
 )
 from bottleneck.backbones.sources.inspection.wrappers import unwrap
 from bottleneck.errors import InvalidOptionError, UnknownNameError
-from bottleneck.spec import InputTransform, validate_transform_fields
+from bottleneck.input_transform import InputTransform, validate_transform_fields
 
 
 def declared_transform(network: nn.Module, *, where: str) -> InputTransform:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from bottleneck.errors import BackboneError
-from bottleneck.spec import INTERPOLATIONS, InputTransform, validate_transform_fields
+from bottleneck.input_transform import INTERPOLATIONS, InputTransform, validate_transform_fields
 
 # What timm assumes where a configuration says nothing: timm/data/config.py and constants.py.
 _DEFAULTS: dict[str, Any] = {

@@ -16,7 +16,7 @@ from bottleneck.backbones.sources.inspection.timm_config import (
     transform_of_config,
 )
 from bottleneck.errors import BackboneError, InvalidOptionError
-from bottleneck.spec import InputTransform
+from bottleneck.input_transform import InputTransform
 from tests.helpers.tiny_networks import Plain
 
 
