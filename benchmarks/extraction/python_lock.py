@@ -36,11 +36,10 @@ from benchmarks.helpers.log import log_row
 from benchmarks.helpers.machine import machine
 from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.image_source import ImageSource
 from bottleneck.data.images import open_images
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
-from bottleneck.data.resizing.views import make_view
+from bottleneck.data.resizing.views import decode_views
 from bottleneck.extraction import ComputeOptions
 from bottleneck.extraction.encoding import decoding
 from bottleneck.extraction.encoding.encoder import Encoder
@@ -97,14 +96,7 @@ def _files(path: Path, real: Path | None) -> dict[str, bytes]:
 
 def _pixels(data: bytes) -> None:
     """Do what a decoding thread does with a file."""
-    made = make_view(
-        decode_image(data, _TRANSFORM),
-        _TRANSFORM,
-        view=0,
-        recipe=None,
-        image_sha256="",
-        resample=resample_by_torchvision,
-    )
+    (made,) = decode_views(data, _TRANSFORM, image_sha256="", resample=resample_by_torchvision)
     _TARGET[...] = made
 
 

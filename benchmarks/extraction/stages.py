@@ -15,7 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from bottleneck.backbones.backbone import load_backbone
-from bottleneck.extraction.encoding.decoding import ReadImage, ViewSet, decode_into
+from bottleneck.data import ViewSet
+from bottleneck.extraction.encoding.decoding import ReadImage, decode_into
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions

@@ -29,7 +29,8 @@ from .resizing.resize import resize_and_crop as resize_and_crop
 from .resizing.thumbnail import make_thumbnail as make_thumbnail
 from .resizing.torch_resampling import resample_by_torchvision as resample_by_torchvision
 from .resizing.view_recipe import ViewRecipe as ViewRecipe
-from .resizing.views import make_view as make_view
+from .resizing.views import ViewSet as ViewSet
+from .resizing.views import decode_views as decode_views
 from .sources.files.file_source import FileSource as FileSource
 from .sources.joined import JoinedSource as JoinedSource
 from .sources.notes import SourceNotes as SourceNotes

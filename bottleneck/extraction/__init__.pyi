@@ -1,4 +1,3 @@
-from .encoding.decoding import ViewSet as ViewSet
 from .encoding.encoder import EncodedBatch as EncodedBatch
 from .options import ComputeOptions as ComputeOptions
 from .options import RunOptions as RunOptions

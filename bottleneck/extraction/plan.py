@@ -9,9 +9,8 @@ from torch import nn
 
 from bottleneck.backbones import Layer, load_backbone
 from bottleneck.cache import StorageLayout
-from bottleneck.data import ImageSource, open_images, require_existing, summarize_images
+from bottleneck.data import ImageSource, ViewSet, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
-from bottleneck.extraction.encoding.decoding import ViewSet
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
 from bottleneck.extraction.planning.disk_space import LayerEstimate

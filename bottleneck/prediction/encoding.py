@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.backbones import Backbone
-from bottleneck.data import ImageSource
+from bottleneck.data import ImageSource, ViewSet
 from bottleneck.extraction import (
     ComputeOptions,
     EncodedBatch,
-    ViewSet,
     make_encoder,
     missing_range_notes,
     require_decoder_of,

@@ -183,9 +183,9 @@ def _memory(fault: Fault) -> None:
 
 
 def _decoder(fault: Fault) -> None:
-    from bottleneck.extraction.encoding import decoding
+    from bottleneck.data.resizing import views
 
-    _at_call(decoding, "decode_image", fault.at, SystemExit(3))
+    _at_call(views, "decode_image", fault.at, SystemExit(3))
 
 
 _KINDS = {

@@ -13,11 +13,14 @@ machines, so that a view is the same on every machine, in whatever order views a
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.resampling import Resample, resample
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.resizing.view_recipe import ViewRecipe
@@ -27,6 +30,22 @@ from bottleneck.runtime import sha256
 _SMALLEST_CROP = 0.5  # of the area; torchvision's default of 0.08 is for training from scratch
 _TRIES = 10  # as torchvision's
 _JITTER = 0.2
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """The views to make of each image.
+
+    Attributes
+    ----------
+    numbers : sequence of int
+        View 0 is the image itself.
+    recipe : ViewRecipe or None
+        How views are made, if there are others than view 0.
+    """
+
+    numbers: Sequence[int] = (0,)
+    recipe: ViewRecipe | None = None
 
 
 @dataclass(frozen=True)
@@ -41,61 +60,71 @@ class _Draws:
         return (int(first, 16) >> 11) / (1 << 53)
 
 
-def make_view(
-    pixels: NDArray[np.uint8],
+def decode_views(
+    data: bytes,
     transform: InputTransform,
+    views: ViewSet = ViewSet(),
     *,
-    view: int,
-    recipe: ViewRecipe | None,
     image_sha256: str,
     resample: Resample = resample,
-) -> NDArray[np.uint8]:
-    """Make a view of an image, in the size that a network gets.
+) -> Iterator[NDArray[np.uint8]]:
+    r"""Decode an image file once, and make each of its views in the size that a network gets.
 
     Parameters
     ----------
-    pixels : ndarray of uint8, shape (height, width, 3)
-        Writable, from `bottleneck.data.decode_image`; it is not changed.
+    data : bytes
+        An image file, as `bottleneck.data.decode_image` reads it.
     transform : InputTransform
         See `bottleneck.data.resize_and_crop`, which makes view 0.
-    view : int
-        Number of the view.
-    recipe : ViewRecipe, optional
-        Needed for every view but the image itself.
+    views : ViewSet
+        The default is the image itself.
     image_sha256 : str
-        Digest of the image's bytes, hexadecimal.
+        Digest of the file's bytes, hexadecimal.
     resample : callable
         What resizes; all give the same bits.
 
-    Returns
-    -------
+    Yields
+    ------
     ndarray of uint8, shape (crop, crop, 3)
-        View 0 may be a part of the resized image.
+        A view, in the order of `views`. View 0 may be a part of the resized image.
 
     Raises
     ------
     ImageError
-        The image is so long and thin that it would have too many pixels when resized.
+        The bytes are no image, or it has too many pixels, or is so long and thin that it would have
+        too many when resized.
 
     Examples
     --------
-    >>> pixels = np.zeros((300, 400, 3), dtype=np.uint8)
-    >>> make_view(
-    ...     pixels, InputTransform(crop=64), view=1, recipe=ViewRecipe(), image_sha256="ab" * 32
-    ... ).shape
-    (64, 64, 3)
+    >>> data, views = b"P6 2 1 255\n" + bytes(6), ViewSet((0, 1), ViewRecipe())
+    >>> made = decode_views(data, InputTransform(crop=64), views, image_sha256=sha256(data))
+    >>> [view.shape for view in made]
+    [(64, 64, 3), (64, 64, 3)]
     """
-    if view == 0:
-        return resize_and_crop(pixels, transform, resample=resample)
-    assert recipe is not None
-    draw = _Draws(f"{image_sha256} {recipe.seed} {view}")
+    resize = partial(resize_and_crop, resample=resample)
+    pixels = decode_image(data, transform)
+    for view in views.numbers:
+        if view == 0:
+            yield resize(pixels, transform)
+        else:
+            recipe = views.recipe
+            assert recipe is not None
+            draw = _Draws(f"{image_sha256} {recipe.seed} {view}")
+            yield _make_view(pixels, transform, recipe, draw, resize)
+
+
+def _make_view(
+    pixels: NDArray[np.uint8],
+    transform: InputTransform,
+    recipe: ViewRecipe,
+    draw: _Draws,
+    resize: Callable[[NDArray[np.uint8], InputTransform], NDArray[np.uint8]],
+) -> NDArray[np.uint8]:
+    """Make a view of decoded pixels, which other views are made of as well."""
     if "crop" in recipe.augmentations:
-        fit = "pad" if transform.fit == "pad" else "squash"
-        part = _crop(pixels, draw)
-        square = resize_and_crop(part, replace(transform, fit=fit), resample=resample)
-    else:
-        square = resize_and_crop(pixels, transform, resample=resample)
-    return _change(square, recipe, draw)
+        pixels = _crop(pixels, draw)
+        transform = replace(transform, fit="pad" if transform.fit == "pad" else "squash")
+    return _change(resize(pixels, transform), recipe, draw)
 
 
 def _crop(pixels: NDArray[np.uint8], draw: _Draws) -> NDArray[np.uint8]:

@@ -19,9 +19,8 @@ from torch import Tensor
 from bottleneck.backbones import BatchRunner
 from bottleneck.data import (
     ImageSource,
-    ViewRecipe,
-    decode_image,
-    make_view,
+    ViewSet,
+    decode_views,
     resample_by_torchvision,
 )
 from bottleneck.errors import ImageError
@@ -31,22 +30,6 @@ from bottleneck.runtime import StageTimer, sha256
 # Tasks that read and decode a batch: few, since each costs as much as an image does outside of its
 # decoding, and enough that many threads share a batch and finish it at about the same time.
 _TASKS_OF_A_BATCH = 16
-
-
-@dataclass(frozen=True)
-class ViewSet:
-    """The views to make of each image.
-
-    Attributes
-    ----------
-    numbers : sequence of int
-        View 0 is the image itself.
-    recipe : ViewRecipe or None
-        How views are made, if there are others than view 0.
-    """
-
-    numbers: Sequence[int] = (0,)
-    recipe: ViewRecipe | None = None
 
 
 class ReadImage(NamedTuple):
@@ -189,16 +172,15 @@ def decode_into(
     reason = file.reason
     try:
         if not reason:
-            pixels = decode_image(file.data, transform)
-            for target, view in zip(targets, views.numbers, strict=True):
-                target[...] = make_view(
-                    pixels,
-                    transform,
-                    view=view,
-                    recipe=views.recipe,
-                    image_sha256=file.sha256,
-                    resample=resample_by_torchvision,
-                )
+            made = decode_views(
+                file.data,
+                transform,
+                views,
+                image_sha256=file.sha256,
+                resample=resample_by_torchvision,
+            )
+            for target, view in zip(targets, made, strict=True):
+                target[...] = view
     except ImageError as error:
         reason = str(error)
     return DecodedImage(file.row, file.sha256, reason)

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bottleneck.backbones import Backbone, BatchRunner, Layer
-from bottleneck.data import ImageSource, pixel_limit
+from bottleneck.data import ImageSource, ViewSet, pixel_limit
 from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction.encoding.decoding import (
     DecodedBatch,
     DecodedImage,
     Decoder,
     ThreadDecoder,
-    ViewSet,
     open_threads,
 )
 from bottleneck.extraction.encoding.gpu_decoding import (

@@ -11,6 +11,7 @@ from torch import Tensor
 from bottleneck.data import (
     EncodedJpeg,
     ImageSource,
+    ViewSet,
     decode_jpegs,
     make_squares,
     read_for_nvjpeg,
@@ -22,7 +23,6 @@ from bottleneck.extraction.encoding.decoding import (
     DecodedImage,
     ReadImage,
     Threads,
-    ViewSet,
     begin_reading,
     decode_into,
 )

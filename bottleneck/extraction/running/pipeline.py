@@ -19,8 +19,7 @@ from bottleneck.cache import (
     require_spec_of_run,
     write_shard,
 )
-from bottleneck.data import ImageSource
-from bottleneck.extraction.encoding.decoding import ViewSet
+from bottleneck.data import ImageSource, ViewSet
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.planning.missing_shards import views_of
 from bottleneck.runtime import StageTimer, defer_stop, raise_if_stop_requested

@@ -14,8 +14,8 @@ from torch import Tensor
 from bottleneck.data import (
     ImageSource,
     ViewRecipe,
-    decode_image,
-    make_view,
+    ViewSet,
+    decode_views,
     pixel_limit,
     resample_by_torchvision,
 )
@@ -121,12 +121,10 @@ class ImageBatches:
         try:
             data = self.source.read(row)
             digest = sha256(data)
-            pixels = decode_image(data, self.transform)
-            made = make_view(
-                pixels,
+            (made,) = decode_views(
+                data,
                 self.transform,
-                view=view,
-                recipe=self.recipe,
+                ViewSet((view,), self.recipe),
                 image_sha256=digest,
                 resample=resample_by_torchvision,
             )

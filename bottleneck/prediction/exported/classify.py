@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bottleneck.data import (
     SEPARATOR,
     ImageSource,
-    decode_image,
-    make_view,
+    ViewSet,
+    decode_views,
     pixel_limit,
 )
 from bottleneck.errors import ExportError, ImageError, InvalidOptionError, NonFiniteCodesError
@@ -122,20 +122,13 @@ def _prepared(
 
 def _prepare(source: ImageSource, row: int, metadata: ExportMetadata) -> Pixels | str:
     """Return the views of an image, shape (views, side, side, 3), or why it has none."""
-    transform = metadata.spec.transform
+    views = ViewSet(range(metadata.views), metadata.view_recipe)
     try:
         data = source.read(row)
-        pixels = decode_image(data, transform)
-        digest = sha256(data)
-        views = [
-            make_view(
-                pixels, transform, view=view, recipe=metadata.view_recipe, image_sha256=digest
-            )
-            for view in range(metadata.views)
-        ]
+        made = decode_views(data, metadata.spec.transform, views, image_sha256=sha256(data))
+        return np.stack(list(made))
     except ImageError as error:
         return str(error)
-    return np.stack(views)
 
 
 def _classify_batch(

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as v2
 
+from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.resizing.view_recipe import AUGMENTATIONS, ViewRecipe
-from bottleneck.data.resizing.views import make_view
+from bottleneck.data.resizing.views import ViewSet, decode_views
 from bottleneck.input_transform import InputTransform
 
 SMALL = InputTransform(resize=20, crop=16)
@@ -23,6 +24,11 @@ DIGEST = "ab" * 32
 
 def picture(height: int = 60, width: int = 90, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def file_of(pixels: NDArray[np.uint8]) -> bytes:
+    height, width, _ = pixels.shape
+    return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()
 
 
 def view_of(
@@ -34,8 +40,9 @@ def view_of(
     digest: str = DIGEST,
     transform: InputTransform = SMALL,
 ) -> NDArray[np.uint8]:
-    recipe = ViewRecipe(augmentations, seed)
-    return make_view(pixels, transform, view=view, recipe=recipe, image_sha256=digest)
+    views = ViewSet([view], ViewRecipe(augmentations, seed))
+    (made,) = decode_views(file_of(pixels), transform, views, image_sha256=digest)
+    return made
 
 
 def draw(name: str, number: int = 0, *, view: int, seed: int = 0, digest: str = DIGEST) -> float:
@@ -66,7 +73,7 @@ def as_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
 def test_view_0_is_the_image(tmp_path: object) -> None:
     pixels = picture()
     np.testing.assert_array_equal(view_of(pixels, 0), resize_and_crop(pixels, SMALL))
-    plain = make_view(pixels, SMALL, view=0, recipe=None, image_sha256="")
+    (plain,) = decode_views(file_of(pixels), SMALL, image_sha256="")
     np.testing.assert_array_equal(plain, resize_and_crop(pixels, SMALL))
 
 
@@ -126,7 +133,6 @@ def test_a_view_is_a_function_of_bytes_view_and_seed_alone(
     size: tuple[int, int], names: set[str], view: int, seed: int, fit: str
 ) -> None:
     pixels = picture(*size)
-    before = pixels.copy()
     options: dict[str, Any] = {
         "seed": seed,
         "transform": InputTransform(resize=20, crop=16, fit=fit),
@@ -134,9 +140,23 @@ def test_a_view_is_a_function_of_bytes_view_and_seed_alone(
     found = view_of(pixels, view, tuple(names), **options)
     assert found.shape == (16, 16, 3)
     assert found.flags.c_contiguous
-    np.testing.assert_array_equal(pixels, before)
-    again = view_of(picture(*size), view, tuple(sorted(names)), **options)
+    again = view_of(pixels, view, tuple(sorted(names)), **options)
     np.testing.assert_array_equal(found, again)
+
+
+def test_the_views_of_a_file_are_made_of_one_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+
+    def decode(data: bytes, transform: InputTransform) -> NDArray[np.uint8]:
+        decoded.append(decode_image(data, transform))
+        return decoded[-1]
+
+    monkeypatch.setattr("bottleneck.data.resizing.views.decode_image", decode)
+    pixels, recipe = picture(), ViewRecipe(AUGMENTATIONS)
+    views = ViewSet([1, 2, 0, 1], recipe)
+    found = list(decode_views(file_of(pixels), SMALL, views, image_sha256=DIGEST))
+    np.testing.assert_array_equal(decoded, [pixels])
+    np.testing.assert_array_equal(found, [view_of(pixels, n, AUGMENTATIONS) for n in (1, 2, 0, 1)])
 
 
 def test_other_bytes_views_and_seeds_give_other_pictures() -> None:

@@ -11,11 +11,11 @@ import torch
 from bottleneck.backbones import parallelism
 from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.resizing import views as module
 from bottleneck.data.sources.files import file_source
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import NonFiniteCodesError
 from bottleneck.extraction import ComputeOptions
-from bottleneck.extraction.encoding import decoding as module
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.planning.limiting_stage import slowest_stage
 from bottleneck.extraction.setup.loading import make_spec

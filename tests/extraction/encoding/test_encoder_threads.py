@@ -86,7 +86,7 @@ def test_an_error_in_a_decoder_that_is_not_the_images_reaches_the_caller(
     def broken(*_: Any) -> None:
         raise MemoryError("no memory to decode")
 
-    monkeypatch.setattr("bottleneck.extraction.encoding.decoding.decode_image", broken)
+    monkeypatch.setattr("bottleneck.data.resizing.views.decode_image", broken)
     with pytest.raises(MemoryError, match="no memory to decode"):
         list(encoder().encode(*asked(write_photographs(tmp_path, 6, label="ants"), 2)))
     assert not left_behind()
@@ -128,7 +128,7 @@ def test_a_stream_closed_while_a_thread_waits_for_a_slow_image_ends(
         time.sleep(0.05)
         return decode_image(data, limits)
 
-    monkeypatch.setattr("bottleneck.extraction.encoding.decoding.decode_image", slow)
+    monkeypatch.setattr("bottleneck.data.resizing.views.decode_image", slow)
     stream = encoder(workers=1).encode(*asked(paths, 4))
     next(stream)
     begun = time.monotonic()
@@ -210,7 +210,7 @@ def test_an_image_that_fails_after_half_of_its_pixels_were_written_gives_zeros(
     def refuse(*_: Any, **__: Any) -> None:
         raise ImageError("refused")
 
-    monkeypatch.setattr("bottleneck.extraction.encoding.decoding.make_view", refuse)
+    monkeypatch.setattr("bottleneck.data.resizing.views.resize_and_crop", refuse)
     (batch,) = encoder().encode(*asked(paths, len(paths)))
     assert not batch.valid.any()
     assert batch.reason == ["refused"] * 3

@@ -11,12 +11,11 @@ import torch
 
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.data.decoding.decode import decode_image
+from bottleneck.data.resizing import views as module
 from bottleneck.data.resizing.view_recipe import AUGMENTATIONS, ViewRecipe
-from bottleneck.data.resizing.views import make_view
+from bottleneck.data.resizing.views import ViewSet, decode_views
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.extraction import ComputeOptions
-from bottleneck.extraction.encoding import decoding as module
-from bottleneck.extraction.encoding.decoding import ViewSet
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.setup.loading import make_spec
 from bottleneck.input_transform import InputTransform
@@ -67,15 +66,9 @@ def test_the_code_of_a_view_is_that_of_the_picture_through_the_network(
     transform = InputTransform(resize=SMALL["resize"], crop=SMALL["crop"])
     mean, std = (torch.tensor(values)[:, None, None] for values in (transform.mean, transform.std))
     for row, path in enumerate(paths):
-        data = path.read_bytes()
-        for view in range(3):
-            pixels = make_view(
-                decode_image(data),
-                transform,
-                view=view,
-                recipe=RECIPE,
-                image_sha256=sha256(data),
-            )
+        data, views = path.read_bytes(), ViewSet(range(3), RECIPE)
+        made = decode_views(data, transform, views, image_sha256=sha256(data))
+        for view, pixels in enumerate(made):
             image = (torch.from_numpy(pixels).permute(2, 0, 1) / 255 - mean) / std
             with torch.inference_mode():
                 expected = network.get_submodule("layer1")(image[None]).relu()[0].numpy()

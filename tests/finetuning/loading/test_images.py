@@ -6,9 +6,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from bottleneck.data import open_images
-from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.view_recipe import ViewRecipe
-from bottleneck.data.resizing.views import make_view
+from bottleneck.data.resizing.views import ViewSet, decode_views
 from bottleneck.errors import ImageError
 from bottleneck.finetuning.loading.images import ImageBatches, check_images
 from bottleneck.input_transform import InputTransform
@@ -46,13 +45,8 @@ def test_an_epoch_shows_another_view_of_every_image(photos: Path) -> None:
             seen += index.tolist()
             for made, i in zip(batch, index.tolist(), strict=True):
                 data = source.read(i)
-                pixels = make_view(
-                    decode_image(data, SMALL),
-                    SMALL,
-                    view=epoch,
-                    recipe=recipe,
-                    image_sha256=sha256(data),
-                )
+                view = ViewSet([epoch], recipe)
+                (pixels,) = decode_views(data, SMALL, view, image_sha256=sha256(data))
                 mean, std = np.array(SMALL.mean), np.array(SMALL.std)
                 expected = (pixels / 255 - mean) / std
                 assert np.allclose(made.permute(1, 2, 0), expected, atol=1e-5)

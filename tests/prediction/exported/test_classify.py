@@ -13,7 +13,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.resizing.torch_resampling import resample_by_torchvision
 from bottleneck.data.resizing.view_recipe import ViewRecipe
-from bottleneck.data.resizing.views import make_view
+from bottleneck.data.resizing.views import ViewSet, decode_views
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ExportError, InvalidOptionError, NonFiniteCodesError
 from bottleneck.extraction.options import ComputeOptions
@@ -55,16 +55,13 @@ def source(tmp_path: Path) -> FileSource:
     return FileSource.from_paths([*paths[:3], tmp_path / "bees" / "none.jpg", *paths[3:]])
 
 
-def prepared(source: FileSource, row: int, **view: Any) -> NDArray[np.uint8]:
-    """An image as `extract` gives it to a network."""
+def prepared(source: FileSource, row: int, views: ViewSet = ViewSet()) -> NDArray[np.uint8]:
+    """The views of an image as `extract` gives them to a network."""
     data = source.read(row)
-    return make_view(
-        decode_image(data),
-        TRANSFORM,
-        **{"view": 0, "recipe": None} | view,
-        image_sha256=sha256(data),
-        resample=resample_by_torchvision,
+    made = decode_views(
+        data, TRANSFORM, views, image_sha256=sha256(data), resample=resample_by_torchvision
     )
+    return np.stack(list(made))
 
 
 def test_images_are_those_of_extract_and_labels_those_of_the_file(source: FileSource) -> None:
@@ -74,7 +71,7 @@ def test_images_are_those_of_extract_and_labels_those_of_the_file(source: FileSo
     images = np.concatenate(network.given)
     assert images.dtype == np.uint8
     for image, row in zip(images, (0, 1, 2, 4, 5, 6), strict=True):
-        np.testing.assert_array_equal(image, prepared(source, row))
+        np.testing.assert_array_equal(image, prepared(source, row)[0])
     assert [p.label for p in found] == ["ant", "ant", "bee", "", "bee", "wasp", "wasp"]
     assert [str(p.path) for p in found] == [source.path(row) for row in range(7)]
     assert (found[3].scores, found[3].reason[:17]) == ({}, "cannot be decoded")
@@ -112,7 +109,7 @@ def test_views_are_an_axis_and_floats_have_channels_first(
     )
     list(classify_by_export(network, FileSource.from_paths([source.path(0)])))
     ((given,),) = network.given
-    views = np.stack([prepared(source, 0, view=view, recipe=recipe) for view in range(3)])
+    views = prepared(source, 0, ViewSet(range(3), recipe))
     expected: NDArray[Any] = views
     if input_type == "float":
         expected = np.moveaxis(views, -1, -3).astype(np.float32) / 255

@@ -11,13 +11,12 @@ NAME = "torch._dynamo.utils"
 
 IN_A_NEW_PROCESS = """
 import sys
-import numpy as np
 import torch
 from bottleneck.backbones import load_backbone
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.data.resizing.torch_resampling import resize_by_torchvision
-from bottleneck.data.resizing.views import make_view
+from bottleneck.data.resizing.views import ViewSet, decode_views
 from bottleneck.runtime import native_precision, torchvision
 from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.input_transform import InputTransform
@@ -31,8 +30,8 @@ for name in ("resnet18", "squeezenet1_0"):
     assert trace(truncated, 64, dtype=fastest, device=cpu)
 load_backbone("timm:resnet18", weights="none")
 assert torchvision.ops.nms(torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1), 0.5).tolist() == [0]
-pixels, recipe = np.zeros((9, 9, 3), np.uint8), ViewRecipe(augmentations=("color",))
-make_view(pixels, InputTransform(crop=8), view=1, recipe=recipe, image_sha256="ab")
+file, views = b"P6 9 9 255\\n" + bytes(9 * 9 * 3), ViewSet([1], ViewRecipe(("color",)))
+list(decode_views(file, InputTransform(crop=8), views, image_sha256="ab"))
 assert not resize_by_torchvision(torch.zeros(1, 3, 9, 9, dtype=torch.uint8), 4, 4, "nearest").any()
 assert not [name for name in sys.modules if name.startswith(("torch._dynamo", "sympy", "triton"))]
 """
