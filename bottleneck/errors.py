@@ -172,6 +172,10 @@ class ImageError(BottleneckError, ValueError):
     """An image cannot be read or decoded. The message is the reason of its rejection."""
 
 
+class MissingPackageError(BottleneckError, ImportError):
+    """A package that only some uses of this program need is not installed."""
+
+
 class BackboneError(BottleneckError, ValueError):
     """A network cannot be built, or does not compute codes."""
 

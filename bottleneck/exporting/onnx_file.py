@@ -9,7 +9,7 @@ import torch
 from bottleneck.errors import USER_CODE_EXCEPTIONS, ExportError, format_error
 from bottleneck.exporting.module import ExportedModule
 from bottleneck.prediction import KEY, ExportMetadata
-from bottleneck.runtime import format_size
+from bottleneck.runtime import format_size, optional_package
 
 _MOST_BYTES = 2 << 30  # of a protocol buffer
 
@@ -29,11 +29,15 @@ def write_onnx(module: ExportedModule, path: Path) -> ExportMetadata:
 
     Raises
     ------
+    MissingPackageError
+        onnx or onnxscript is not installed.
     ExportError
-        onnx or onnxscript is not installed, the weights are larger than such a file may be, or an
-        operation of the network does not exist in ONNX.
+        The weights are larger than such a file may be, or an operation of the network does not
+        exist in ONNX.
     """
-    _require_onnx(path)
+    with optional_package("onnx", needed_by="an ONNX file"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
     if module.size >= _MOST_BYTES:
         raise ExportError(
             f"the network has {format_size(module.size)} of weights, and an ONNX file holds less "
@@ -63,14 +67,3 @@ def write_onnx(module: ExportedModule, path: Path) -> ExportMetadata:
             hint="a name that ends in .pt makes TorchScript",
         ) from error
     return metadata
-
-
-def _require_onnx(path: Path) -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ExportError(
-            f"{path.suffix or 'ONNX'} files are made by {error.name or 'onnx'}, which is not "
-            "installed: `pip install 'bottleneck-features[onnx]'`"
-        ) from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bottleneck.errors import ExportError
 from bottleneck.fitting import Head
 from bottleneck.linear import FeatureScaler, column_blocks
+from bottleneck.runtime import optional_package
 
 _ROWS = 64  # of the check
 TOLERANCE = 1e-6  # of a score, relative to the largest where it is above 1
@@ -78,12 +79,15 @@ def write_skops(head: Head, path: Path) -> float:
 
     Raises
     ------
+    MissingPackageError
+        skops is not installed.
     ExportError
-        skops is not installed, the head has no such form, or a score or a label differs.
+        The head has no such form, or a score or a label differs.
     """
-    skops = _import_skops()
-    path.write_bytes(skops.dumps(head_pipeline(head)))
-    pipeline = skops.load(path, trusted=[])  # the file alone counts
+    with optional_package("skops", needed_by="scikit-learn's file"):
+        import skops.io
+    path.write_bytes(skops.io.dumps(head_pipeline(head)))
+    pipeline = skops.io.load(path, trusted=[])  # the file alone counts
     codes = _codes_like(head)
     margins = head.with_views(1).decision_function(codes)
     expected = head.predict_scores(margins) if has_probabilities(head) else margins
@@ -200,14 +204,3 @@ def _fitted(
     model.coef_, model.intercept_, model.classes_ = coef, intercept, classes
     model.n_features_in_ = coef.shape[1]
     return model
-
-
-def _import_skops() -> Any:
-    try:
-        import skops.io
-    except ImportError as error:
-        raise ExportError(
-            "scikit-learn's files are made by skops, which is not installed: "
-            "`pip install 'bottleneck-features[skops]'`"
-        ) from error
-    return skops.io

@@ -29,6 +29,8 @@ from .formatting import format_shape as format_shape
 from .formatting import format_size as format_size
 from .formatting import format_table as format_table
 from .imports.deferred_compiler import deferred_compiler as deferred_compiler
+from .imports.optional_package import installation as installation
+from .imports.optional_package import optional_package as optional_package
 from .imports.stand_ins import stand_in as stand_in
 from .imports.torchvision_functional import torchvision_functional as torchvision_functional
 from .imports.torchvision_import import torchvision as torchvision

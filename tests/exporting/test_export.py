@@ -23,6 +23,7 @@ from bottleneck.errors import (
     ExportError,
     HeadError,
     InvalidOptionError,
+    MissingPackageError,
     OutputExistsError,
 )
 from bottleneck.exporting import onnx_file
@@ -355,12 +356,12 @@ def test_a_missing_package_is_named(
     out = tmp_path / f"head{suffix}"
     extra = "skops" if package == "skops" else "onnx"
     words = rf"{package}.* not installed: `pip install 'bottleneck-features\[{extra}\]'`"
-    refused(ExportError, words, out, lambda: export(head, out, **_network(suffix)))
+    refused(MissingPackageError, words, out, lambda: export(head, out, **_network(suffix)))
 
 
 def test_without_onnxruntime(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without("onnxruntime", monkeypatch)
-    with pytest.raises(ExportError, match=r"head.onnx is run by onnxruntime, which is not"):
+    with pytest.raises(MissingPackageError, match=r"head.onnx needs onnxruntime, which is not"):
         OnnxModel.load(exported)
 
 

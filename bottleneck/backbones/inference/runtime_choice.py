@@ -22,6 +22,7 @@ from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError
+from bottleneck.runtime import installation
 
 # A conversion takes as long as 10 to 120 images by PyTorch in one thread, half a second to three
 # (docs/benchmarks.md), and saves up to 45 % of the forward passes. It is tried where a thread has
@@ -34,7 +35,7 @@ _LEAST_NOTED_SECONDS = 2.0  # of forward passes, from which a note says that it 
 _TRIAL_PART, _TRIAL_SECONDS = 1 / 240, 0.3
 _FEW = 4  # images, at least
 
-_INSTALLATION = "pip install 'bottleneck-features[openvino]'"
+_INSTALLATION = installation("openvino")
 
 
 def choose_runtime(

@@ -22,7 +22,7 @@ from bottleneck.errors import (
     format_error,
 )
 from bottleneck.input_transform import InputTransform
-from bottleneck.runtime import deferred_compiler, importing
+from bottleneck.runtime import deferred_compiler, importing, optional_package
 
 TIMM_PREFIX = "timm:"
 HUB_PREFIX = "hf-hub:"
@@ -43,7 +43,7 @@ class TimmModel:
 
     Raises
     ------
-    BackboneError
+    MissingPackageError
         timm is not installed.
     UnknownNameError
         timm has no model or no tag of that name.
@@ -121,14 +121,12 @@ class TimmModel:
 
     @property
     def _timm(self) -> Any:
-        try:
-            with importing(), deferred_compiler():
-                import timm
-        except ImportError as error:
-            raise BackboneError(
-                f"{self.reference} needs timm, which is not installed",
-                hint="`pip install 'bottleneck-features[timm]'`, here and where workers run",
-            ) from error
+        with (
+            optional_package("timm", needed_by=self.reference),
+            importing(),
+            deferred_compiler(),
+        ):
+            import timm
         return timm
 
     @property

@@ -8,6 +8,8 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cache
 
+from bottleneck.runtime import installation
+
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _PNM = (".ppm", ".pgm", ".pbm", ".pnm")
 _USUAL_SUFFIXES = (*_JPEG, ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", *_PNM)
@@ -72,7 +74,7 @@ def optional_formats() -> tuple[OptionalFormat, ...]:
             "HEIF",
             (".heic", ".heif"),
             heif,
-            "pillow-heif, which `pip install bottleneck-features[heif]` installs",
+            f"pillow-heif, which {installation('heif')} installs",
         ),
     )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bottleneck.errors import USER_CODE_EXCEPTIONS, ExportError, InvalidOptionError, format_error
 from bottleneck.prediction.exported.metadata import KEY, ExportMetadata
-from bottleneck.runtime import available_cpus
+from bottleneck.runtime import available_cpus, optional_package
 
 
 class OnnxModel:
@@ -51,7 +51,9 @@ class OnnxModel:
         Raises
         ------
         ExportError
-            There is no such file, it is no export of this program, or onnxruntime is missing.
+            There is no such file, or it is no export of this program.
+        MissingPackageError
+            onnxruntime is not installed.
         InvalidOptionError
             There is no such device.
         """
@@ -106,13 +108,8 @@ def _import_onnxruntime(path: Path) -> Any:
     # Else recent versions report each session to its makers, and keep an identifier in the home
     # directory, or warn that they cannot.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
+    with optional_package("onnx", needed_by=path):
         import onnxruntime
-    except ImportError as error:
-        raise ExportError(
-            f"{path} is run by onnxruntime, which is not installed: "
-            "`pip install 'bottleneck-features[onnx]'`"
-        ) from error
     return onnxruntime
 
 

@@ -57,7 +57,9 @@ def open_executor(
     InvalidOptionError
         There is no such backend, or an option belongs to the other one, or is missing.
     WorkerError
-        The scheduler does not answer or has no workers, or Dask is not installed.
+        The scheduler does not answer or has no workers.
+    MissingPackageError
+        Dask is not installed.
 
     Examples
     --------

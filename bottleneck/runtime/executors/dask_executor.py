@@ -10,6 +10,7 @@ from typing import Any
 
 from bottleneck.errors import WorkerError, format_error
 from bottleneck.runtime.executors.executor import Item, Result, worker_deaths_error
+from bottleneck.runtime.imports.optional_package import optional_package
 from bottleneck.runtime.process.shared_context import SharedContext
 from bottleneck.runtime.process.shutdown import stop_requested
 
@@ -125,9 +126,12 @@ def connect(scheduler: str) -> Iterator[Any]:
     ------
     WorkerError
         The scheduler does not answer, has no workers, is lost in the block, or gives up on a
-        task; or Dask is not installed.
+        task.
+    MissingPackageError
+        Dask is not installed.
     """
-    _require_dask()
+    with optional_package("dask", needed_by="a Dask cluster"):
+        import distributed  # noqa: F401
     with _QUIET, _client(scheduler) as client:
         from distributed import KilledWorker
         from distributed.comm import CommClosedError
@@ -148,16 +152,6 @@ def connect(scheduler: str) -> Iterator[Any]:
                 f"the Dask scheduler at {scheduler} gave up ({format_error(error)}): what its "
                 "workers print says why they died"
             ) from error
-
-
-def _require_dask() -> None:
-    try:
-        import distributed  # noqa: F401
-    except ImportError as error:
-        raise WorkerError(
-            "Dask is not installed: `pip install 'bottleneck-features[dask]'`, here and where the "
-            "workers run"
-        ) from error
 
 
 @contextmanager

@@ -18,7 +18,13 @@ from bottleneck.backbones.backbone import build_skeleton, load_backbone
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.timm_models import TimmModel
-from bottleneck.errors import BackboneError, SpecMismatchError, UnknownNameError, WeightsError
+from bottleneck.errors import (
+    BackboneError,
+    MissingPackageError,
+    SpecMismatchError,
+    UnknownNameError,
+    WeightsError,
+)
 from bottleneck.extraction.setup.loading import make_spec
 from tests.helpers.tiny_networks import Plain
 
@@ -95,7 +101,8 @@ def test_an_unknown_torchvision_name_suggests_timm() -> None:
 
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(BackboneError, match=r"timm:resnet18 needs timm.*bottleneck-features\[timm"):
+    words = r"timm:resnet18 needs timm.*bottleneck-features\[timm"
+    with pytest.raises(MissingPackageError, match=words):
         load_backbone("timm:resnet18", "none")
 
 

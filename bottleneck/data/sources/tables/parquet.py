@@ -32,6 +32,7 @@ from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.data.table.image_table import ImageTable, TextColumns
 from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import ImageError, ImagesTableError
+from bottleneck.runtime import optional_package
 
 _KIND = "a Parquet file"
 _MOST_GROUP = 1 << 30  # bytes of a row group, which is read as a whole
@@ -59,7 +60,8 @@ def open_parquet_images(root: Path, names: tuple[str, ...]) -> ContainerSource |
     ImagesNotFoundError
         A file does not exist.
     ImagesTableError
-        A file is not Parquet, has no column of images, or some hold images and others paths; or
+        A file is not Parquet, has no column of images, or some hold images and others paths.
+    MissingPackageError
         pyarrow is not installed.
     OSError
         The storage fails.
@@ -230,7 +232,8 @@ def _single_array(table: Any, column: str) -> Any:
 
 def _look_through(root: Path, name: str) -> _File:
     path = root / name
-    _require_pyarrow(path)
+    with optional_package("parquet", needed_by=path):
+        import pyarrow.parquet  # noqa: F401
     stamp = RandomAccessFile(path).stamp
     with refusing_damage(path, _KIND):
         opened = _Opened(path)
@@ -323,12 +326,3 @@ def _concatenate(files: list[_File]) -> TextColumns:
     for file in files:
         columns.extend(file.texts)
     return columns
-
-
-def _require_pyarrow(path: Path) -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise ImagesTableError(
-            f"{path} cannot be read without pyarrow: `pip install 'bottleneck-features[parquet]'`"
-        ) from error

@@ -17,7 +17,7 @@ from bottleneck.data.images import open_images
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.tables import parquet
 from bottleneck.data.summary import summarize_images
-from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError
+from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError, MissingPackageError
 from tests.helpers.archives import class_label, huggingface, image_values, png, write_parquet
 from tests.helpers.image_tables import one_line
 
@@ -280,7 +280,7 @@ def test_without_pyarrow_the_extra_is_named(
 ) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"image": image_values([1])})
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ImagesTableError, match=r"pip install 'bottleneck-features\[parquet\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'bottleneck-features\[parquet\]'"):
         open_images(path)
 
 
