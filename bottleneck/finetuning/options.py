@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Literal
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime import require_one_of, require_positive
+from bottleneck.runtime import require_one_of, require_positive, require_seed
 
 INITS = ("head", "fresh", "mlp")
 OPTIMIZERS = ("adamw", "sgd")
@@ -109,8 +109,7 @@ class TuneOptions:
             raise InvalidOptionError("lr", self.lr, "a finite number above 0")
         if not (math.isfinite(self.decay) and self.decay >= 0):
             raise InvalidOptionError("weight_decay", self.decay, "a finite number, 0 or more")
-        if type(self.seed) is not int or not 0 <= self.seed < 1 << 63:
-            raise InvalidOptionError("seed", self.seed, "a whole number from 0 to 2⁶³ − 1")
+        require_seed(self.seed)
         object.__setattr__(self, "device", str(self.device))  # the name of a torch.device
 
     @property

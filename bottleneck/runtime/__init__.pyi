@@ -66,3 +66,4 @@ from .validation import require_left_out as require_left_out
 from .validation import require_one_of as require_one_of
 from .validation import require_options as require_options
 from .validation import require_positive as require_positive
+from .validation import require_seed as require_seed

@@ -59,6 +59,21 @@ def require_one_of(parameter: str, value: str | None, allowed: Collection[str]) 
         raise InvalidOptionError(parameter, value, f"one of {', '.join(allowed)}")
 
 
+def require_seed(seed: int) -> None:
+    """Refuse a seed that is no int from 0 to 2⁶³ − 1.
+
+    Raises
+    ------
+    InvalidOptionError
+
+    Examples
+    --------
+    >>> require_seed(0)
+    """
+    if type(seed) is not int or not 0 <= seed < 1 << 63:  # True is no seed, and NumPy's no JSON
+        raise InvalidOptionError("seed", seed, "a whole number from 0 to 2⁶³ − 1")
+
+
 def require_options(**given: tuple[object, type]) -> None:
     """Refuse options that are no object of their class, such as a dictionary of its fields.
 

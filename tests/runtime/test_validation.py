@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime.validation import require_left_out, require_options
+from bottleneck.runtime.validation import require_left_out, require_options, require_seed
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,10 @@ def test_options_of_another_class_are_refused_with_a_call_of_theirs(
     with pytest.raises(InvalidOptionError) as caught:
         require_options(other=(slice(1), slice), part=(value, slice))
     assert str(caught.value) == f"`part={value!r}`: {words}"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, True, 1.0, np.int64(1), "1"])
+def test_a_seed_is_an_int_of_63_bits(seed: object) -> None:
+    require_seed(2**63 - 1)
+    with pytest.raises(InvalidOptionError, match=r"^`seed=.*`: must be a whole number from 0 to 2"):
+        require_seed(seed)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from bottleneck.errors import InvalidOptionError
+from bottleneck.runtime import require_seed
 
 AUGMENTATIONS = ("flip", "crop", "rotate", "color")
 VIEW_RULE = "sha256-1"
@@ -48,8 +49,7 @@ class ViewRecipe:
             shown = ",".join(map(str, given)) if isinstance(given, (tuple, list)) else given
             allowed = f"one or more of {', '.join(AUGMENTATIONS)}"
             raise InvalidOptionError("augmentations", shown, allowed)
-        if type(self.seed) is not int or not 0 <= self.seed < 1 << 63:
-            raise InvalidOptionError("seed", self.seed, "a whole number from 0 to 2⁶³ − 1")
+        require_seed(self.seed)
         if self.rule != VIEW_RULE:
             raise InvalidOptionError("rule", self.rule, f"{VIEW_RULE}, which this program knows")
         chosen = tuple(name for name in AUGMENTATIONS if name in given)
