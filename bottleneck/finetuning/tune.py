@@ -20,14 +20,10 @@ from bottleneck.finetuning.loading.dataset import TuningDataset, load_from_cache
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training.choice import choose_recipe
 from bottleneck.finetuning.training.forward import tail_codes
-from bottleneck.finetuning.training.loop import train
-from bottleneck.finetuning.training.module import (
-    choose_output_c,
-    install_head,
-    start_module,
-)
+from bottleneck.finetuning.training.module import choose_output_c, install_head
 from bottleneck.finetuning.training.parallel import process_group
-from bottleneck.finetuning.training.run import OnProgress, numbered
+from bottleneck.finetuning.training.run import OnProgress
+from bottleneck.finetuning.training.trainer import Trainer
 from bottleneck.finetuning.tune_result import TuneResult
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting import (
@@ -207,19 +203,10 @@ def _tune(
     linear = _fit_linear(dataset, codes, held_codes, options)
     resume = resume and resume / dataset.digest(codes)[:32]
     c = choose_output_c(codes, options)
-    choice = choose_recipe(
-        tail, training, codes, options, c=c, resume=resume, on_progress=on_progress
-    )
-    module, last = start_module(tail, codes, options, c=c), choice.trials + 1
-    run = train(
-        module,
-        training,
-        options,
-        lr=choice.lr,
-        epochs=choice.epochs,
-        resume=resume,
-        on_progress=numbered(on_progress, last, last),
-    )
+    trainer = Trainer(tail, training, codes, options, c, resume, on_progress)
+    choice = choose_recipe(trainer)
+    last = choice.trials + 1
+    module, run = trainer.train(choice.lr, choice.epochs, number=last, trainings=last)
     if run.diverged:
         raise TrainingError(
             f"training diverged in epoch {len(run.curves) - 1} of {choice.epochs} at learning rate "

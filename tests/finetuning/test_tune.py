@@ -25,6 +25,7 @@ from bottleneck.errors import (
 )
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning import tune as tune_module
+from bottleneck.finetuning.training import trainer as trainer_module
 from bottleneck.finetuning.training.forward import to_device
 from bottleneck.finetuning.training.loop import train
 from bottleneck.finetuning.training.run import TrainingProgress
@@ -180,9 +181,9 @@ def test_a_final_training_that_diverged_is_no_result(
 ) -> None:
     def diverges(*_: Any, **options: Any) -> Any:
         run = train(*_, **options)
-        return dataclasses.replace(run, diverged=True)
+        return dataclasses.replace(run, diverged=options["kept_back"] is None)
 
-    monkeypatch.setattr(tune_module, "train", diverges)
+    monkeypatch.setattr(trainer_module, "train", diverges)
     with pytest.raises(TrainingError, match=r"diverged in epoch . of .*no result: .* `lr`"):
         tune(maps, options=QUICK)
 

@@ -2,20 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from bottleneck.backbones import Tail
 from bottleneck.errors import TrainingError
-from bottleneck.finetuning.loading.batches import Examples
-from bottleneck.finetuning.options import TuneOptions
-from bottleneck.finetuning.training.loop import train
-from bottleneck.finetuning.training.module import start_module
-from bottleneck.finetuning.training.run import EpochScores, OnProgress, TrainingRun, numbered
+from bottleneck.finetuning.training.run import EpochScores, TrainingRun
+from bottleneck.finetuning.training.trainer import Trainer
 from bottleneck.fitting import make_folds
-from bottleneck.linear import TrainingSet
 
 _PARTS = 5  # one of which is kept back
 _ENOUGH = 200  # images judged: the standard error of their accuracy is then 2 points or so
@@ -110,16 +104,7 @@ class Choice:
         }
 
 
-def choose_recipe(
-    tail: Tail,
-    training: Examples,
-    codes: TrainingSet,
-    options: TuneOptions,
-    *,
-    c: float = 1.0,
-    resume: Path | None = None,
-    on_progress: OnProgress | None = None,
-) -> Choice:
+def choose_recipe(trainer: Trainer) -> Choice:
     """Try learning rates on most of the training images, and judge them on the rest.
 
     One image in five is kept back, as in a fold of cross-validation: of every class, and with all
@@ -129,17 +114,8 @@ def choose_recipe(
 
     Parameters
     ----------
-    tail : Tail
-        The pretrained tail; it is not changed.
-    training : Examples
-    codes : TrainingSet
-        The pretrained tail's codes of the same images.
-    options : TuneOptions
-    c : float
-        Weight of the softmax head's loss, for the start.
-    resume : Path, optional
-        See `bottleneck.finetuning.training.loop.train`.
-    on_progress : callable, optional
+    trainer : Trainer
+        Of all training images.
 
     Returns
     -------
@@ -152,33 +128,25 @@ def choose_recipe(
     TrainingError
         Every rate diverged.
     """
-    folds = make_folds(codes, _PARTS)
+    folds, options = make_folds(trainer.codes, _PARTS), trainer.options
     images = [len(kept_back) for _, kept_back in folds]
-    rates = options.rates(whole_network=tail.boundary is None)
+    rates = options.rates(whole_network=trainer.tail.boundary is None)
     # A new output is no classifier yet: its start is not compared.
     parts = _parts_for(_ENOUGH, images) if options.init == "head" else 1
     trainings = len(rates) + parts  # with the last one, which is on all images
 
-    def try_rate(number: int, lr: float, part: int, options: TuneOptions) -> TrainingRun:
-        rows, kept_back = folds[part]
-        return train(
-            start_module(tail, codes.take(rows), options, c=c),
-            training.take(rows),
-            options,
-            lr=lr,
-            epochs=options.epochs,
-            kept_back=training.take(kept_back),
-            resume=resume,
-            on_progress=numbered(on_progress, number, trainings),
-        )
+    def try_rate(number: int, lr: float, trainer: Trainer, part: int = 0) -> TrainingRun:
+        epochs = trainer.options.epochs
+        _, run = trainer.train(lr, epochs, number=number, trainings=trainings, fold=folds[part])
+        return run
 
-    runs = tuple(try_rate(number, lr, 0, options) for number, lr in enumerate(rates, 1))
+    runs = tuple(try_rate(number, lr, trainer) for number, lr in enumerate(rates, 1))
     best = _best(runs)
     start, end, repeats = best.start, best.best, None
     if parts > 1:
         # As the last training will be: with early stopping its schedule is as short as its epochs.
-        recipe = replace(options, epochs=end.epoch, patience=None)
-        others = [try_rate(len(rates) + part, best.lr, part, recipe) for part in range(1, parts)]
+        as_last = replace(trainer, options=replace(options, epochs=end.epoch, patience=None))
+        others = [try_rate(len(rates) + part, best.lr, as_last, part) for part in range(1, parts)]
         repeats = Repeats.of(best, others, images[:parts])
         start, end = repeats.start, repeats.end
     epochs = end.epoch if end.goodness > start.goodness else 0

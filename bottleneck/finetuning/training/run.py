@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -137,24 +137,3 @@ class TrainingProgress:
 
 
 OnProgress = Callable[[TrainingProgress], None]
-
-
-def numbered(on_progress: OnProgress | None, number: int, trainings: int) -> OnProgress | None:
-    """Return a callback whose progress has the number of the training, and how many there are.
-
-    Parameters
-    ----------
-    on_progress : callable, optional
-        The user's callback. Without one, None is returned.
-    number, trainings : int
-        See `TrainingProgress`.
-
-    Examples
-    --------
-    >>> start = TrainingProgress("tail", 1e-3, 1, 4, 0, 100, 25, EpochScores(0))
-    >>> numbered(lambda progress: print(progress.number, progress.trainings), 2, 8)(start)
-    2 8
-    """
-    if on_progress is None:
-        return None
-    return lambda progress: on_progress(replace(progress, number=number, trainings=trainings))

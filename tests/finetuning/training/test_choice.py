@@ -9,15 +9,17 @@ from bottleneck.errors import LabelsError, TrainingError
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training import choice as module
+from bottleneck.finetuning.training import trainer as trainer_module
 from bottleneck.finetuning.training.choice import Choice, choose_recipe
 from bottleneck.finetuning.training.forward import tail_codes
 from bottleneck.finetuning.training.run import EpochScores, TrainingRun
+from bottleneck.finetuning.training.trainer import Trainer
 from tests.helpers.tails import a_tail, examples, on_cpu
 
 
 def choose(some: Examples, options: TuneOptions, **more: Any) -> Choice:
     tail = a_tail()
-    return choose_recipe(tail, some, tail_codes(tail, some, options), options, **more)
+    return choose_recipe(Trainer(tail, some, tail_codes(tail, some, options), options, **more))
 
 
 @pytest.mark.parametrize("patience", [None, 3])
@@ -68,7 +70,7 @@ class Trainings:
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainings]:
     def use(*scores: tuple[float, float | None]) -> Trainings:
         made = Trainings(*scores)
-        monkeypatch.setattr(module, "train", made)
+        monkeypatch.setattr(trainer_module, "train", made)
         return made
 
     return use
@@ -78,7 +80,7 @@ def test_images_kept_back_are_of_other_groups_and_unknown_to_the_start(
     trainings: Callable[..., Trainings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some, made, starts = examples(60, groups=np.arange(60) // 5), trainings((0.5, 0.6)), []
-    monkeypatch.setattr(module, "start_module", lambda *args, **_: starts.append(args[1]))
+    monkeypatch.setattr(trainer_module, "start_module", lambda *args, **_: starts.append(args[1]))
     choose(some, on_cpu(lr=0.1))
     for (training, kept_back), codes in zip(made.calls, starts, strict=True):
         assert training.groups is not None
@@ -162,7 +164,7 @@ def test_a_trial_is_repeated_as_the_last_training_will_be(monkeypatch: pytest.Mo
         curves = tuple(EpochScores(i, 1.0, 1.0, score) for i, score in enumerate((0.5, 0.9, 0.6)))
         return TrainingRun(0.1, curves, False, 0.0, early_stopping=options.patience is not None)
 
-    monkeypatch.setattr(module, "train", noted)
+    monkeypatch.setattr(trainer_module, "train", noted)
     chosen = choose(examples(30), on_cpu(lr=0.1, epochs=5, patience=2))
     assert recipes == [(5, 2)] + [(1, None)] * 4
     assert chosen.epochs == 1

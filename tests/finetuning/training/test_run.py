@@ -1,16 +1,13 @@
-"""Which epoch of a training counts, and how a training is told which one it is."""
+"""Which epoch of a training counts."""
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 
 from bottleneck.finetuning.training.run import (
     EpochScores,
-    TrainingProgress,
     TrainingRun,
-    numbered,
 )
 
 
@@ -31,14 +28,3 @@ def test_a_training_that_diverged_is_json_all_the_same(loss: float) -> None:
     start, end = json.loads(text)["curves"]
     assert start == vars(run.start)
     assert end == {"epoch": 1, "loss": None, "kept_back_loss": None, "kept_back_score": None}
-
-
-def test_a_training_that_is_numbered_tells_nothing_else() -> None:
-    told: list[TrainingProgress] = []
-    progress = TrainingProgress("tail; maps", 0.001, 2, 4, 10, 100, 25, EpochScores(1))
-    on_progress = numbered(told.append, 3, 8)
-    assert on_progress is not None
-    on_progress(progress)
-    assert told == [replace(progress, number=3, trainings=8)]
-    assert told[0].counts == progress.counts == (110, 400)
-    assert numbered(None, 3, 8) is None
