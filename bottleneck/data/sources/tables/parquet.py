@@ -210,7 +210,8 @@ class _Opened:
     """A Parquet file that is open; one thread reads at a time."""
 
     def __init__(self, path: Path) -> None:
-        import pyarrow.parquet
+        with optional_package("parquet", needed_by=path):
+            import pyarrow.parquet
 
         self._lock = threading.Lock()
         self.file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
@@ -232,8 +233,6 @@ def _single_array(table: Any, column: str) -> Any:
 
 def _look_through(root: Path, name: str) -> _File:
     path = root / name
-    with optional_package("parquet", needed_by=path):
-        import pyarrow.parquet  # noqa: F401
     stamp = RandomAccessFile(path).stamp
     with refusing_damage(path, _KIND):
         opened = _Opened(path)

@@ -284,6 +284,19 @@ def test_without_pyarrow_the_extra_is_named(
         open_images(path)
 
 
+def test_a_worker_without_pyarrow_rejects_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = pickle.dumps(
+        open_images(write_parquet(tmp_path / "a.parquet", {"image": image_values([1])}))
+    )
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(
+        MissingPackageError, match=r"a\.parquet needs pyarrow\.parquet, which is not"
+    ):
+        pickle.loads(sent).read(0)
+
+
 def test_columns_that_are_not_used_are_named_and_splits_among_them_refused(tmp_path: Path) -> None:
     def table(**columns: list[Any]) -> Path:
         columns = {"image": image_values(range(4)), "label": [0, 1, 0, 1], **columns}
