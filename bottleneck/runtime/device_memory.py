@@ -11,7 +11,7 @@ from bottleneck.errors import DeviceMemoryError, format_error, full_message
 # only for what CUDA and its libraries lack, and for a CPU's memory: its own, and those of oneDNN,
 # which allocates after it has checked that it supports the operation.
 _MESSAGES = re.compile(
-    "CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|can't allocate memory|"
+    r"CUDA error: out of memory|CU[A-Z]+_STATUS_\w*ALLOC(ATION)?_FAILED|can't allocate memory|"
     "could not (create|execute) a primitive$"
 )
 

@@ -36,8 +36,20 @@ def of_cudnn() -> None:
     raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
 
 
+def of_cudnn_9() -> None:
+    raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
+
+
+def of_cusolver() -> None:
+    raise RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDn`")
+
+
 @pytest.mark.parametrize(
-    "allocate", [of_numpy, of_the_cpu, of_a_gpu, of_onednn, of_cuda, of_cublas, of_cudnn]
+    "allocate",
+    [
+        *(of_numpy, of_the_cpu, of_a_gpu, of_onednn),
+        *(of_cuda, of_cublas, of_cudnn, of_cudnn_9, of_cusolver),
+    ],
 )
 def test_memory_errors_are_one_line_with_the_next_step(allocate: object) -> None:
     assert callable(allocate)
