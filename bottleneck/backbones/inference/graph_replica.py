@@ -64,13 +64,14 @@ def record(compute: Callable[[], Codes], device: torch.device) -> tuple[Callable
     with torch.cuda.device(device):
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call, unused-ignore]
         stream.wait_stream(torch.cuda.current_stream())
+        # Of its own: `torch.cuda.graph` does not leave the stream of a recording that fails.
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
                 compute()
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may use the device meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            codes = compute()
+            graph = torch.cuda.CUDAGraph()
+            # Other threads may use the device meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                codes = compute()
     return graph.replay, codes
 
 

@@ -1,6 +1,8 @@
 """The choice of what runs a network on a GPU; in place of CUDA graphs, functions on a CPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -142,6 +144,45 @@ def test_networks_that_cannot_be_recorded_run_by_pytorch(
     assert chosen.replicas is runner._by_torch
     assert "no CUDA graph, because of RuntimeError: operation not permitted" in chosen.note
     assert "no compiled CUDA graph" in chosen.note
+
+
+def test_a_recording_that_fails_gives_the_thread_its_stream_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    current: list[Any] = ["the thread's"]
+
+    @contextmanager
+    def use(stream: object) -> Iterator[None]:
+        before, current[0] = current[0], stream
+        try:
+            yield
+        finally:
+            current[0] = before
+
+    class Recording:
+        """As `torch.cuda.graph`, which ends the recording before it leaves the stream."""
+
+        def __init__(self, *_: object, stream: object, capture_error_mode: str) -> None:
+            self.stream = stream
+
+        def __enter__(self) -> None:
+            current[0] = self.stream
+
+        def __exit__(self, *_: object) -> None:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    cuda = SimpleNamespace(
+        device=nullcontext,
+        Stream=lambda: SimpleNamespace(wait_stream=lambda _: None),
+        current_stream=lambda: current[0],
+        stream=use,
+        CUDAGraph=object,
+        graph=Recording,
+    )
+    monkeypatch.setattr(torch, "cuda", cuda)
+    with pytest.raises(RuntimeError, match="during capture"):
+        graph_replica.record(dict, torch.device("cuda:0"))
+    assert current == ["the thread's"]
 
 
 def test_a_batch_that_does_not_fit_is_left_to_the_run(
