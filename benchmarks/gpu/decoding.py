@@ -6,56 +6,47 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.extraction.stages import Job, make_encoder, seconds_each
-from benchmarks.helpers.log import log_row
-from bottleneck.data.decoding.nvjpeg import decode_jpegs, read_for_nvjpeg, require_nvjpeg
+from benchmarks.extraction.stages import Job, make_encoder, read_some, seconds_each
+from benchmarks.gpu.extraction import FULL, QUICK, Profile
+from benchmarks.helpers.synthetic_images import write_jpegs
+from bottleneck.data.decoding.nvjpeg import decode_jpegs, nvjpeg_obstacle, read_for_nvjpeg
 from bottleneck.data.resizing.device_squares import make_squares
 from bottleneck.data.sources.files.file_source import FileSource
-from bottleneck.errors import InvalidOptionError
 from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import choose_device
 
+__all__ = ["FULL", "QUICK", "measure"]
+
 _BATCH = 64
+_COMPARED = 512  # images whose codes by both decoders are compared
 
 
-def why_not(device: str) -> str:
-    """Return why JPEGs cannot be decoded on a device; empty if they can."""
-    if not device.startswith("cuda"):
-        return "needs a CUDA device"
-    try:
-        require_nvjpeg(choose_device(device))
-    except InvalidOptionError as error:
-        return f"not available ({str(error)[:100]})"
-    return ""
-
-
-def measure(
-    data: Sequence[bytes], paths: Sequence[Path], job: Job, *, at_least: float
-) -> Iterator[str]:
+def measure(profile: Profile, device: str) -> Iterator[str]:
     """Yield a line for each measurement as soon as it is known.
 
-    Parameters
-    ----------
-    data : sequence of bytes
-        JPEGs.
-    paths : sequence of Path
-        Files whose codes are compared.
-    job : Job
-        The network that makes the codes, and the device.
-    at_least : float
-        Seconds for which each rate is measured.
+    Codes are those of the profile's first network.
     """
-    if why := why_not(job.device):
-        yield log_row(f"* Decoding on the card: {why}")
+    if why := nvjpeg_obstacle(choose_device(device)):
+        yield f"Decoding on the card: {why}"
         return
-    device = choose_device(job.device)
-    transform = InputTransform(**job.transform)
+    (model, layer), *_ = profile.networks
+    job = profile.job(model, layer, device)
+    job = dataclasses.replace(job, precision="float32", batch=profile.batches[-1])
+    with TemporaryDirectory() as place:
+        paths = write_jpegs(Path(place), profile.drawn)
+        yield from _rates(read_some(paths, profile.drawn), job, at_least=profile.seconds)
+        yield _compare(job, paths[:_COMPARED])
+
+
+def _rates(data: Sequence[bytes], job: Job, *, at_least: float) -> Iterator[str]:
+    device, transform = choose_device(job.device), InputTransform(**job.transform)
     jpegs = [jpeg for content in data if (jpeg := read_for_nvjpeg(content))]
 
     def alone(start: int) -> None:
@@ -70,10 +61,13 @@ def measure(
         ("headers, nvJPEG and resizing, in one thread", with_squares),
     ):
         rate = _rate(once, len(jpegs), device, at_least=at_least)
-        yield log_row(f"* {name}: {rate:.0f} images/s, {_BATCH} at a time")
+        yield f"* {name}: {rate:.0f} images/s, {_BATCH} at a time"
+
+
+def _compare(job: Job, paths: Sequence[Path]) -> str:
     exact, gpu = (_codes(job, decoder, paths) for decoder in ("exact", "gpu"))
     cosine = (exact * gpu).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(gpu, axis=1)
-    yield log_row(
+    return (
         f"* Codes of {len(paths)} of the images beside those of the exact decoder, {job.model}, "
         f"{', '.join(job.layers)}, {job.precision}: cosine {cosine.mean():.5f} on average, "
         f"{cosine.min():.5f} at the least"

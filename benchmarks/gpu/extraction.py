@@ -1,11 +1,10 @@
-"""Measure extraction on a GPU: end to end, the network alone, and each way to decode alone.
+"""Measure extraction on a GPU: end to end, the network alone, and decoding alone.
 
 `python -m benchmarks.gpu` runs it.
 """
 
 import dataclasses
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,22 +19,21 @@ from benchmarks.extraction.stages import (
     decode_alone,
     end_to_end,
     forward_each,
-    make_encoder,
     read_some,
     seconds_each,
 )
-from benchmarks.gpu import decoding
-from benchmarks.helpers.log import log_row
 from benchmarks.helpers.synthetic_images import repeat, write_jpegs
+from benchmarks.helpers.time_limit import within
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.data.decoding.nvjpeg import nvjpeg_obstacle
+from bottleneck.runtime.devices import choose_device
 from bottleneck.runtime.process.resources import available_cpus
 
 _IN_MEMORY = Path("/dev/shm")
 _SPACE_FACTOR, _JPEG_BYTES = 4, 64 << 10  # more space than the images take: caches come too
 _PASSES_QUEUED = 10  # forward passes in the device's queue before a synchronisation
-_COMPARED = 512  # images whose codes by both decoders are compared
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Profile:
     seconds : float
         For which a stage alone is measured.
     limit : float
-        Seconds after which no further run begins.
+        Seconds after which no further row begins.
     transform : dict
         Fields of `bottleneck.InputTransform` that replace the networks' own.
     """
@@ -67,7 +65,7 @@ class Profile:
     few: int = 512
     work: float = 8.0
     seconds: float = 3.0
-    limit: float = 80.0
+    limit: float = 75.0
     transform: dict[str, Any] = field(default_factory=dict)
 
     def job(self, model: str, layer: str, device: str) -> Job:
@@ -88,37 +86,26 @@ QUICK = Profile(
 )
 
 
-def measure(profile: Profile, device: str) -> str:
-    """Measure everything and return it as a table."""
+def measure(profile: Profile, device: str) -> Iterator[str]:
+    """Yield the lines of a table as soon as they are known."""
     with _places(profile) as places:
         drawn = {
             name: write_jpegs(place / "drawn", profile.drawn) for name, place in places.items()
         }
-        data = read_some(drawn["disk"], profile.drawn)
-        (model, layer), *_ = profile.networks
-        job = profile.job(model, layer, device)
-        job = dataclasses.replace(job, precision="float32", batch=profile.batches[-1])
-        compared = drawn["disk"][:_COMPARED]
-        rows = list(_rows(profile, device, places, drawn, data))
-        on_card = list(decoding.measure(data, compared, job, at_least=profile.seconds))
-    return "\n".join(
-        [
+        yield (
             f"Generated JPEGs of 500 × 375, {profile.drawn} different ones and links to them, on "
             f"{' and in '.join(places)}, the disk's in the system's file cache; `extract` with "
             "random weights into a new cache, the network's loading included. *Network* runs on "
             "random images that lie on the device in its precision; *forward* is what the encoder "
             "does with decoded pixels in the host's memory; *decoding* is decoding and resizing "
             f"from memory, on {available_cpus()} cores. The share is that of the smaller of "
-            "network and decoding; where the card decodes, of the network.",
-            "",
-            *on_card,
-            "",
+            "network and decoding; where the card decodes, of the network. No row is begun after "
+            f"{profile.limit:g} s.\n\n"
             "| network | decoder | images from | precision | batch | images | end to end, images/s "
-            "| network | forward | decoding | share |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
-            *rows,
-        ]
-    )
+            "| network | forward | decoding | share |\n"
+            "|---|---|---|---|---|---|---|---|---|---|---|"
+        )
+        yield from within(profile.limit, _rows(profile, device, places, drawn))
 
 
 def network_alone(job: Job, *, at_least: float) -> float:
@@ -142,17 +129,13 @@ def network_alone(job: Job, *, at_least: float) -> float:
 
 
 def _rows(
-    profile: Profile,
-    device: str,
-    places: dict[str, Path],
-    drawn: dict[str, list[Path]],
-    data: list[bytes],
+    profile: Profile, device: str, places: dict[str, Path], drawn: dict[str, list[Path]]
 ) -> Iterator[str]:
-    """Yield a row for each network, decoder, batch size and folder, until the time limit."""
-    end = time.perf_counter() + profile.limit
+    """Yield a row for each network, batch size, folder and decoder."""
+    data = read_some(drawn["disk"], profile.drawn)
     for model, layer in profile.networks:
         asked = profile.job(model, layer, device)
-        transform = make_encoder(dataclasses.replace(asked, precision="float32")).transform
+        transform = load_backbone(model, "none", transform=dict(asked.transform)).transform
         decode = decode_alone(data, transform, at_least=profile.seconds)
         with _repeated(drawn["disk"], places["disk"], profile.few) as few:
             chosen = end_to_end(asked, few).precision  # and what is done at first use
@@ -162,17 +145,13 @@ def _rows(
             through = forward_each(job, at_least=profile.seconds)
             for place, decoder in _sources(places, device, first=batch == profile.batches[0]):
                 slower = network if decoder == "gpu" else max(network, decode)
-                row = f"| {model}, {layer} | {decoder} | {place}"
-                if time.perf_counter() > end:
-                    yield log_row(f"{row} | | {batch} | no time was left | | | | | |")
-                    continue
                 count = min(max(round(profile.work / slower), profile.few), profile.most)
                 with _repeated(drawn[place], places[place], count) as images:
                     ran = end_to_end(_job_of(asked, decoder, batch), images)
-                yield log_row(
-                    f"{row} | {ran.precision} | {batch} | {ran.images} | {ran.rate:.0f} "
-                    f"| {1 / network:.0f} | {1 / through:.0f} | {1 / decode:.0f} "
-                    f"| {ran.rate * slower:.2f} |"
+                yield (
+                    f"| {model}, {layer} | {decoder} | {place} | {ran.precision} | {batch} "
+                    f"| {ran.images} | {ran.rate:.0f} | {1 / network:.0f} | {1 / through:.0f} "
+                    f"| {1 / decode:.0f} | {ran.rate * slower:.2f} |"
                 )
 
 
@@ -184,7 +163,7 @@ def _sources(places: dict[str, Path], device: str, *, first: bool) -> list[tuple
     memory = list(places)[-1]
     if first:
         return [(place, "exact") for place in places]
-    on_card = [] if decoding.why_not(device) else [(memory, "gpu")]
+    on_card = [] if nvjpeg_obstacle(choose_device(device)) else [(memory, "gpu")]
     return [(memory, "exact"), *on_card]
 
 

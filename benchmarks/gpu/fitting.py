@@ -4,7 +4,6 @@
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,7 +48,7 @@ class Profile:
     c: float = 1e-4
     grid: tuple[float, ...] = FULL_FITTING.grid
     product: int = 8192
-    limit: float = 60.0
+    limit: float = 40.0
 
 
 FULL = Profile()
@@ -95,34 +94,28 @@ class Run:
     accuracy: float
 
 
-def measure(profile: Profile, device: str) -> str:
-    """Measure everything and return it as a table."""
+def measure(profile: Profile, device: str) -> Iterator[str]:
+    """Yield the lines of a table as soon as they are known."""
     fitting = replace(profile, n=_rows_that_fit(profile, device))
     codes, classes = synthetic_codes_on(fitting, device)
     rate = product_rate(profile.product, device)
-    rows = []
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "the CPU"
+    fewer = "" if fitting.n == profile.n else f" (memory allows no more; {profile.n} were wanted)"
+    yield (
+        f"Generated codes, rounded to float16 and stored as float32: {fitting.n}{fewer} × "
+        f"{profile.d}, {profile.classes} classes, from NumPy in the host's memory through "
+        f"`prepare_path(device={device!r})`, measured once. A product of float32 matrices of "
+        f"{profile.product} × {profile.product} runs at {rate / 1e12:.3g} TFLOP/s on {name}; "
+        "the share is that of the products alone in the seconds after the decomposition. A "
+        f"path asks for no further C after {profile.limit:g} s.\n\n"
+        "| classifier | C | seconds | of them until decomposed | passes, of them in double "
+        "| share of the product rate | C that met the tolerance | best test accuracy |\n"
+        "|---|---|---|---|---|---|---|---|"
+    )
     for cs in ((profile.c,), profile.grid):
         for clf in CLASSIFIERS:
             found = run(codes, classes, fitting, clf=clf, cs=cs, device=device)
-            rows.append(_row(found, asked=len(cs), rate=rate))
-            print(rows[-1], file=sys.stderr, flush=True)  # at once: a borrowed machine may end
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "the CPU"
-    fewer = "" if fitting.n == profile.n else f" (memory allows no more; {profile.n} were wanted)"
-    return "\n".join(
-        [
-            f"Generated codes, rounded to float16 and stored as float32: {fitting.n}{fewer} × "
-            f"{profile.d}, {profile.classes} classes, from NumPy in the host's memory through "
-            f"`prepare_path(device={device!r})`, measured once. A product of float32 matrices of "
-            f"{profile.product} × {profile.product} runs at {rate / 1e12:.3g} TFLOP/s on {name}; "
-            "the share is that of the products alone in the seconds after the decomposition. A "
-            f"path asks for no further C after {profile.limit:g} s.",
-            "",
-            "| classifier | C | seconds | of them until decomposed | passes, of them in double "
-            "| share of the product rate | C that met the tolerance | best test accuracy |",
-            "|---|---|---|---|---|---|---|---|",
-            *rows,
-        ]
-    )
+            yield _row(found, asked=len(cs), rate=rate)
 
 
 def synthetic_codes_on(

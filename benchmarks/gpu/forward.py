@@ -13,7 +13,6 @@ from torch import Tensor
 
 from benchmarks.extraction.stages import Job, forward_alone, make_encoder, seconds_each
 from benchmarks.gpu.extraction import FULL, QUICK, Profile
-from benchmarks.helpers.log import log_row
 from bottleneck.backbones.inference.graph_replica import GraphReplica, compile_replicas
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
 from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
@@ -33,12 +32,13 @@ memory.
 |---|---|---|---|---|---|"""
 
 
-def measure(profile: Profile, device: str) -> str:
-    """Measure everything and return it as a table."""
+def measure(profile: Profile, device: str) -> Iterator[str]:
+    """Yield the lines of a table as soon as they are known."""
     (model, layer), *_ = profile.networks
     job = profile.job(model, layer, device)
     job = dataclasses.replace(job, precision="bfloat16", batch=profile.batches[-1])
-    return "\n".join([_HEADER, *_rows(job, at_least=profile.seconds)])
+    yield _HEADER
+    yield from _rows(job, at_least=profile.seconds)
 
 
 def _rows(job: Job, *, at_least: float) -> Iterator[str]:
@@ -79,9 +79,7 @@ def _rows(job: Job, *, at_least: float) -> Iterator[str]:
             ),
         }
     for name, seconds in ways.items():
-        yield log_row(
-            f"| {job.model} | {job.precision} | {batch} | {name} | {_cells(seconds, at_least)} |"
-        )
+        yield f"| {job.model} | {job.precision} | {batch} | {name} | {_cells(seconds, at_least)} |"
 
 
 def _cells(seconds: Callable[[], float], at_least: float) -> str:

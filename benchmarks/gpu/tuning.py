@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from benchmarks.gpu.fitting import finish
-from benchmarks.helpers.log import log_row
 from benchmarks.helpers.machine import machine
+from benchmarks.helpers.time_limit import within
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.cutting.tail import Tail
 from bottleneck.finetuning.loading.batches import Examples
@@ -28,6 +28,9 @@ from bottleneck.finetuning.training.module import TunedModule
 
 _CLASSES = 10
 _LR = 1e-5  # small: no loss becomes infinite
+_DRAWN = (
+    64  # different maps; the others repeat them, for to draw thousands takes longer than epochs
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Profile:
     steps : int
         Steps on one batch that are timed.
     limit : float
-        Seconds after which no further epoch begins.
+        Seconds after which no further row begins.
     transform : dict of str to int
         Fields of `bottleneck.InputTransform` that replace the networks' own.
     """
@@ -72,30 +75,25 @@ QUICK = Profile(
 )
 
 
-def measure(profile: Profile, device: str) -> str:
-    """Measure everything and return it as a table."""
-    return "\n".join(
-        [
-            f"{machine()}, {profile.images} images of random float16 maps in memory, AdamW. *Steps "
-            "alone* are forward pass, backward pass and optimizer on one batch on the device.",
-            "",
-            "| network, frozen up to | precision | batch | epoch, images/s | steps alone, images/s "
-            "| share |",
-            "|---|---|---|---|---|---|",
-            *_rows(profile, device),
-        ]
+def measure(profile: Profile, device: str) -> Iterator[str]:
+    """Yield the lines of a table as soon as they are known."""
+    yield (
+        f"{machine()}, {profile.images} images of random float16 maps in memory, AdamW. *Steps "
+        "alone* are forward pass, backward pass and optimizer on one batch on the device. No row "
+        f"is begun after {profile.limit:g} s.\n\n"
+        "| network, frozen up to | precision | batch | epoch, images/s | steps alone, images/s "
+        "| share |\n"
+        "|---|---|---|---|---|---|"
     )
+    yield from within(profile.limit, _rows(profile, device))
 
 
 def _rows(profile: Profile, device: str) -> Iterator[str]:
-    end = time.perf_counter() + profile.limit
     for model, boundary in profile.networks:
         tail = load_backbone(model, "none", transform=dict(profile.transform)).tail(boundary)
         examples = _examples(tail, profile.images)
         for precision in PRECISIONS:
             for batch in profile.batches:
-                if time.perf_counter() > end:
-                    return
                 options = TuneOptions(
                     lr=_LR, epochs=1, batch_size=batch, precision=precision, device=device
                 )
@@ -107,7 +105,7 @@ def _rows(profile: Profile, device: str) -> Iterator[str]:
                 train(module, examples, options, lr=_LR, epochs=1)
                 epoch = len(examples) / (time.perf_counter() - start)
                 alone = _steps_alone(module, examples, options, profile.steps)
-                yield log_row(
+                yield (
                     f"| {model}, {boundary} | {precision} | {batch} | {epoch:.0f} | {alone:.0f} "
                     f"| {epoch / alone:.2f} |"
                 )
@@ -115,7 +113,8 @@ def _rows(profile: Profile, device: str) -> Iterator[str]:
 
 def _examples(tail: Tail, count: int) -> Examples:
     random = np.random.default_rng(0)
-    maps = random.random((count, *tail.in_shape), dtype=np.float32).astype(np.float16)
+    drawn = random.random((_DRAWN, *tail.in_shape), dtype=np.float32).astype(np.float16)
+    maps = np.resize(drawn, (count, *tail.in_shape))
     rows = np.arange(count)
     return Examples(MapsInMemory(rows, [maps]), rows, rows % _CLASSES, _CLASSES)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from benchmarks.extraction import (
     sources,
 )
 from benchmarks.extraction import report as extraction
-from benchmarks.extraction.stages import Job, seconds_each
+from benchmarks.extraction.stages import seconds_each
 from benchmarks.finetuning import epochs as tail_epochs
 from benchmarks.finetuning import peak_memory as tuning_memory
 from benchmarks.fitting import beside_busy, epochs, search, vs_sklearn
@@ -36,6 +37,7 @@ from benchmarks.helpers.interleave import interleave, ratio
 from benchmarks.helpers.isolated_process import run_isolated
 from benchmarks.helpers.synthetic_codes import synthetic_codes
 from benchmarks.helpers.synthetic_images import photographs, repeat, write_jpegs
+from benchmarks.helpers.time_limit import within
 from benchmarks.profiles import QUICK_EXTRACTION, QUICK_FITTING, ExtractionProfile
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.cli import main
@@ -132,30 +134,31 @@ def test_every_part_of_fitting_prints_a_table() -> None:
     assert f"multiplied by {epochs.EPOCHS}" in text
 
 
-def test_the_gpu_s_part_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[str]) -> None:
-    text = gpu.measure(gpu.QUICK, "cpu")
+def test_the_gpu_s_part_runs_on_the_cpu_too() -> None:
+    text = "\n".join(gpu.measure(gpu.QUICK, "cpu"))
     assert text.count("\n| svm |") == text.count("\n| softmax |") == 2
     assert "4 of 4, " in text
-    assert capfd.readouterr().err.count("\n") == 4  # a row as soon as it is known
 
 
 def test_the_gpu_s_decoding_is_measured_as_on_a_gpu(
-    tmp_path: Path, cpu_decodes: list[int], monkeypatch: pytest.MonkeyPatch
+    cpu_decodes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = write_jpegs(tmp_path, 6, size=(90, 60))
-    data = [path.read_bytes() for path in paths]
-    job = Job(PLAIN, ("layer2",), transform={"resize": 32, "crop": 32})
-    assert "needs a CUDA device" in next(gpu_decoding.measure(data, paths, job, at_least=0.0))
-    monkeypatch.setattr(gpu_decoding, "why_not", lambda _: "")
+    profile = dataclasses.replace(
+        gpu_extraction.QUICK,
+        networks=((PLAIN, "layer2"),),
+        transform={"resize": 32, "crop": 32},
+    )
     monkeypatch.setattr("torch.cuda.synchronize", lambda _: None)
-    *_, codes = gpu_decoding.measure(data, paths, job, at_least=0.0)
+    *_, codes = gpu_decoding.measure(profile, "cpu")
     assert "cosine 1.00000 on average, 1.00000 at the least" in codes  # libjpeg's pixels, all
     assert cpu_decodes.count(6) > 2
+    monkeypatch.undo()
+    assert [*gpu_decoding.measure(profile, "cpu")] == ["Decoding on the card: the device is cpu"]
 
 
 def test_the_gpu_s_tuning_runs_on_the_cpu_too() -> None:
-    text = gpu_tuning.measure(gpu_tuning.QUICK, "cpu")
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines()[4:]]
+    _, *lines = gpu_tuning.measure(gpu_tuning.QUICK, "cpu")
+    rows = [line.strip("| ").split(" | ") for line in lines]
     assert [row[:3] for row in rows] == [
         ["squeezenet1_0, features.11", precision, "4"] for precision in ("float32", "bfloat16")
     ]
@@ -227,47 +230,73 @@ def test_without_a_gpu_nothing_is_claimed(
 
 
 def test_parts_on_a_gpu_take_less_than_eight_minutes_and_lose_no_other(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert sum(part.seconds for part in all_on_gpu.PARTS.values()) < 480
     monkeypatch.setattr(all_on_gpu, "machine", lambda: "this machine")
-    slow = dataclasses.replace(all_on_gpu.PARTS["tuning"], seconds=0.001)
-    with monkeypatch.context() as patch:
-        patch.setattr(all_on_gpu, "PARTS", {"tuning": slow})
-        all_on_gpu.main(["--device", "cpu"])
-    assert "### tuning\n\nended after 0 s; its rows" in capsys.readouterr().out
     monkeypatch.setattr(sys, "executable", "/bin/false")
     all_on_gpu.main(["--device", "cpu"])
-    failed = [f"### {name}\n\nfailed with 1" for name in all_on_gpu.PARTS]
-    assert capsys.readouterr().out == "\n\n".join(["this machine", *failed]) + "\n"
+    failed = [f"### {name}\n\n\nfailed with 1" for name in all_on_gpu.PARTS]
+    assert capfd.readouterr().out == "\n\n".join(["this machine", *failed]) + "\n"
+
+
+@pytest.mark.slow
+def test_a_part_that_takes_too_long_keeps_what_it_has_printed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    slow = tmp_path / "python"
+    slow.write_text("#!/bin/sh\necho '| a row |'\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    part = dataclasses.replace(all_on_gpu.PARTS["tuning"], seconds=1.0)
+    monkeypatch.setattr(all_on_gpu, "PARTS", {"tuning": part})
+    all_on_gpu.main(["--device", "cpu"])
+    assert capfd.readouterr().out.endswith("### tuning\n\n| a row |\n\nended after 1 s\n")
+
+
+def test_lines_of_a_part_are_printed_as_soon_as_they_are_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+
+    def measure(*_: object) -> Iterator[str]:
+        for row in ("head", "a row"):
+            yield row
+            seen.append(capsys.readouterr().out)
+
+    module = SimpleNamespace(QUICK=None, FULL=None, measure=measure)
+    monkeypatch.setattr(all_on_gpu, "PARTS", {"one": all_on_gpu.Part(module, 1.0)})
+    all_on_gpu.main(["--device", "cpu", "--part", "one"])
+    assert seen == ["head\n", "a row\n"]
+
+
+def test_no_row_is_begun_after_the_time_is_over() -> None:
+    begun = []
+
+    def rows() -> Iterator[str]:
+        for row in "abc":
+            begun.append(row)
+            yield row
+
+    assert [*within(60.0, rows())] == [*"abc"]
+    begun.clear()
+    assert [*within(0.0, rows())] == begun == ["a"]
 
 
 @pytest.mark.slow
 def test_a_part_is_measured_in_a_process_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
     all_on_gpu.main(["--quick", "--device", "cpu"])
-    out, rows = capfd.readouterr()
+    out = capfd.readouterr().out
     assert "failed" not in out
-    assert out.count("\n### ") == 4
+    assert out.count("\n### ") == 5
     assert out.count("| resnet18 | bfloat16 | 4 | ") == 2  # a loop and ours; no graphs
-    assert "| resnet18 | bfloat16 | 4 | a loop |" in rows
 
 
 @pytest.mark.slow
-def test_the_gpu_s_extraction_runs_on_the_cpu_too(capfd: pytest.CaptureFixture[str]) -> None:
-    text = gpu_extraction.measure(gpu_extraction.QUICK, "cpu")
-    assert "needs a CUDA device" in text
-    rows = [line for line in text.splitlines() if line.startswith("| resnet18, layer4 | exact |")]
+def test_the_gpu_s_extraction_runs_on_the_cpu_too() -> None:
+    _, *rows = gpu_extraction.measure(gpu_extraction.QUICK, "cpu")
     assert len(rows) in (2, 3)  # the first batch size from memory too, where there is room
-    assert all(row in capfd.readouterr().err for row in rows[:1])  # as soon as it is known
-
-
-@pytest.mark.slow
-def test_no_run_on_a_gpu_begins_after_the_limit() -> None:
-    size = dataclasses.replace(gpu_extraction.QUICK, limit=0.0, batches=(2,))
-    text = gpu_extraction.measure(size, "cpu")
-    rows = [line for line in text.splitlines() if line.startswith("| resnet18, layer4 |")]
-    assert rows
-    assert all("no time was left" in row for row in rows)
+    assert all(row.startswith("| resnet18, layer4 | exact |") for row in rows)
 
 
 @pytest.fixture
