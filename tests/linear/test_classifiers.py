@@ -34,6 +34,9 @@ from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of, fit_pa
 TIGHT = 1e-10  # the objective's share; coefficients are then within its root
 SHAPES = [(90, 6), (30, 50)]  # more rows than features, and fewer
 
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ["cpu", pytest.param("cuda:0", marks=[pytest.mark.gpu, on_gpu])]
+
 
 def data(
     shares: list[float], n: int, d: int, dtype: Any = np.float64
@@ -415,14 +418,17 @@ def test_codes_outside_of_memory_have_the_same_minimum(clf: str, k: int, n: int,
 
 @pytest.mark.parametrize("clf", CLASSIFIERS)
 @pytest.mark.parametrize("k", [2, 4])
-@pytest.mark.parametrize(("n", "d"), SHAPES)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("several", [False, True])
-def test_torch_computes_what_numpy_does(clf: str, k: int, n: int, d: int, several: bool) -> None:
-    X, y = data(RARE[k], n, d)
+@pytest.mark.parametrize("device", DEVICES)
+def test_torch_computes_what_numpy_does(
+    clf: str, k: int, shape: tuple[int, int], several: bool, device: str
+) -> None:
+    X, y = data(RARE[k], *shape)
     targets = y[:, None] >= np.arange(1, k) if several else y
     options: Any = {"class_weight": "balanced", "row_weight": repeated(y), "c": 0.1, "tol": 1e-8}
     expected = train(X, targets, clf, **options)
-    found = train(X, targets, clf, device="cpu", **options)
+    found = train(X, targets, clf, device=device, **options)
     assert isinstance(found.coef, np.ndarray)
     np.testing.assert_allclose(found.coef, expected.coef, atol=1e-3)
     ours, theirs = centred(clf, found.intercept), centred(clf, expected.intercept)

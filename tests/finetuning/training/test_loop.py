@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -320,3 +321,22 @@ def test_progress_counts_the_images_of_each_epoch() -> None:
     assert all((call.lr, call.epochs, call.images) == (0.01, 2, 20) for call in calls)
     assert [call.counts for call in steps] == [(n, 40) for n in (6, 13, 20, 26, 33, 40)]
     assert [call.scores for call in steps[::3]] == list(run.curves[:2])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("batch_norm", ["keep", "train"])
+def test_a_gpu_trains_as_the_cpu_does(precision: str, batch_norm: str, tmp_path: Path) -> None:
+    some = examples(40)
+    options = on_cpu(epochs=3, batch_norm=batch_norm)
+    module = a_module(some, options)
+    expected = train(copy.deepcopy(module), some, options, lr=0.01, epochs=3, kept_back=some)
+    gpu = replace(options, device="cuda:0", precision=precision)
+    for _ in range(2):  # the second one reads the state that the first one has left
+        found = train(
+            copy.deepcopy(module), some, gpu, lr=0.01, epochs=3, kept_back=some, resume=tmp_path
+        )
+        for ours, theirs in zip(found.curves[1:], expected.curves[1:], strict=True):
+            assert ours.loss == pytest.approx(theirs.loss, rel=0.05)
+            assert ours.kept_back_loss == pytest.approx(theirs.kept_back_loss, rel=0.05)
