@@ -73,6 +73,10 @@ class Sidecars:
         except ImagesTableError as error:
             self._problems[stem] = str(error)
 
+    def refuse(self, name: str, what: str) -> None:
+        """Remember what is wrong with a file: an error only if it lies beside an image."""
+        self._problems[posixpath.splitext(name)[0]] = str(self._error(name, what))
+
     def _take(self, name: str, stem: str, suffix: str, data: bytes) -> None:
         if suffix == ".json":
             annotation = self._parse_json(name, data)

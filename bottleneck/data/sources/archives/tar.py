@@ -2,7 +2,7 @@
 
 import posixpath
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -27,6 +27,10 @@ from bottleneck.errors import ImageError
 _THREADS = 8  # that list archives: on a network disk most of the time is spent waiting
 
 _NO_TARGET, _SPARSE = -1, -2  # in place of an offset
+_UNREADABLE = {
+    _NO_TARGET: "a link to something that is not in the archive",
+    _SPARSE: "it is stored with holes, as a sparse file",
+}
 
 
 def open_tars(root: Path, names: tuple[str, ...], *, labels: bool = True) -> "TarMembers":
@@ -145,10 +149,8 @@ class TarMembers:
         """Return the bytes of an image; see `bottleneck.data.image_source.ImageReader`."""
         file, _ = locate(self._ends, member)
         offset, size = int(self._offset[member]), int(self.table.size[member])
-        if offset == _NO_TARGET:
-            raise ImageError("cannot be read: a link to something that is not in the archive")
-        if offset == _SPARSE:
-            raise ImageError("cannot be read: it is stored with holes, as a sparse file")
+        if offset in _UNREADABLE:
+            raise ImageError(f"cannot be read: {_UNREADABLE[offset]}")
         stamp = self._stamps[file]
         if offset + size > stamp.size:
             raise ImageError(
@@ -175,12 +177,13 @@ class _Scan:
         self._reader, self._sidecars = TarReader(self._file), Sidecars(path)
         # 8 bytes per value, where a list of int takes 40
         self._offset, self._size = array("q"), array("q")
-        self._links: list[tuple[int, str]] = []
+        self._image_links: dict[int, str] = {}  # row: the name that it leads to
+        self._sidecar_links: dict[str, str] = {}
         self._passed_over = PassedOver()
 
     def archive(self, name: str) -> _Archive:
         names = StringColumn(self._names())
-        _follow_links(self._links, names, self._offset, self._size)
+        self._follow_links()
         return _Archive(
             name,
             self._file.stamp,
@@ -198,19 +201,51 @@ class _Scan:
             name = _normalised(entry.name)
             if entry.kind != "other" and is_image_name(name) and not _is_hidden(name):
                 if entry.kind.endswith("link"):
-                    self._links.append((len(self._offset), _target(entry, name)))
-                self._offset.append(_SPARSE if entry.kind == "sparse" else entry.offset)
+                    self._image_links[len(self._offset)] = _target(entry, name)
+                self._offset.append(_offset(entry))
                 self._size.append(entry.size)
                 yield name
             elif entry.offset + entry.size > end:
                 raise reader.damage(f"it ends at byte {end}, in {entry.name!r}")
-            elif entry.kind != "file" or _is_hidden(name):
+            elif entry.kind == "other" or _is_hidden(name):
                 continue
             elif self._sidecars.takes(name):
-                count = min(entry.size, self._sidecars.most_bytes(name))
-                self._sidecars.add(name, reader.read(entry.offset, count))
-            else:
+                if entry.kind.endswith("link"):
+                    self._sidecar_links[name] = _target(entry, name)
+                else:
+                    self._take_sidecar(name, entry)
+            elif entry.kind == "file":
                 self._passed_over.add(posixpath.basename(name), "")
+
+    def _take_sidecar(self, name: str, entry: TarEntry | None) -> None:
+        if entry and entry.kind == "file":
+            count = min(entry.size, self._sidecars.most_bytes(name))
+            self._sidecars.add(name, self._reader.read(entry.offset, count))
+        else:
+            self._sidecars.refuse(name, f"cannot be read: {_UNREADABLE[_offset(entry)]}")
+
+    def _follow_links(self) -> None:
+        """Give links the contents of the members that they lead to, which a second pass finds."""
+        targets = {*self._image_links.values(), *self._sidecar_links.values()}
+        if not targets:
+            return
+        found: dict[str, TarEntry] = {}
+        for entry in TarReader(self._file).entries():
+            name = _normalised(entry.name)
+            if name in targets or entry.kind.endswith("link"):
+                found[name] = entry
+        for row, target in self._image_links.items():
+            end = _end_of_links(target, found)
+            self._offset[row], self._size[row] = _offset(end), end.size if end else 0
+        for name, target in self._sidecar_links.items():
+            self._take_sidecar(name, _end_of_links(target, found))
+
+
+def _offset(entry: TarEntry | None) -> int:
+    """Return where a file's bytes begin, or what stands in place of that."""
+    if entry is None:
+        return _NO_TARGET
+    return _SPARSE if entry.kind == "sparse" else entry.offset
 
 
 def _normalised(name: str) -> str:
@@ -232,24 +267,13 @@ def _target(entry: TarEntry, name: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), entry.target))
 
 
-def _follow_links(
-    links: list[tuple[int, str]], names: Sequence[str], offset: "array[int]", size: "array[int]"
-) -> None:
-    """Give links to images the place of their targets."""
-    if not links:
-        return
-    open_links = dict(links)
-    row_of = {name: row for row, name in enumerate(names)}
-    for link, target in links:
-        row: int | None = row_of.get(target)
-        seen = {link}
-        while row in open_links and row not in seen:
-            seen.add(row)
-            row = row_of.get(open_links[row])
-        if row is None or row in seen:
-            offset[link], size[link] = _NO_TARGET, 0
-        else:
-            offset[link], size[link] = offset[row], size[row]
+def _end_of_links(name: str, members: dict[str, TarEntry]) -> TarEntry | None:
+    """Return the file behind a chain of links; None if there is none, or it is a circle."""
+    seen: set[str] = set()
+    while (entry := members.get(name)) and entry.kind.endswith("link") and name not in seen:
+        seen.add(name)
+        name = _target(entry, name)
+    return entry if entry and entry.kind in ("file", "sparse") else None
 
 
 def _columns(

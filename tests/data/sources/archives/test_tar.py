@@ -35,6 +35,15 @@ def archive_of(path: Path, *names: str) -> Path:
     return write_tar(path, dict.fromkeys(names, b"x"))
 
 
+def add_links(path: Path, *links: tuple[str, bytes, str]) -> None:
+    """Append links to an archive: name, kind, target."""
+    with tarfile.open(path, "a") as archive:
+        for name, kind, target in links:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+
+
 # WebDataset
 
 
@@ -251,21 +260,15 @@ def test_names_that_lead_out_of_the_archive_are_only_names(tmp_path: Path) -> No
 
 
 def test_links_are_the_images_that_they_lead_to(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar"
-    with tarfile.open(path, "w") as archive:
-        info = tarfile.TarInfo("a/1.jpg")
-        info.size = 5
-        archive.addfile(info, io.BytesIO(b"image"))
-        for name, kind, target in (
-            ("b/2.jpg", tarfile.LNKTYPE, "a/1.jpg"),
-            ("b/3.jpg", tarfile.SYMTYPE, "../a/1.jpg"),
-            ("b/4.jpg", tarfile.SYMTYPE, "3.jpg"),
-            ("b/5.jpg", tarfile.SYMTYPE, "/etc/passwd"),
-            ("b/6.jpg", tarfile.SYMTYPE, "6.jpg"),
-        ):
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, target
-            archive.addfile(info)
+    path = write_tar(tmp_path / "a.tar", {"a/1.jpg": b"image"})
+    add_links(
+        path,
+        ("b/2.jpg", tarfile.LNKTYPE, "a/1.jpg"),
+        ("b/3.jpg", tarfile.SYMTYPE, "../a/1.jpg"),
+        ("b/4.jpg", tarfile.SYMTYPE, "3.jpg"),
+        ("b/5.jpg", tarfile.SYMTYPE, "/etc/passwd"),
+        ("b/6.jpg", tarfile.SYMTYPE, "6.jpg"),
+    )
     source = open_images(path)
     assert [source.read(row) for row in range(4)] == [b"image"] * 4
     assert source.table.size.tolist() == [5, 5, 5, 5, -1, -1]
@@ -273,6 +276,32 @@ def test_links_are_the_images_that_they_lead_to(tmp_path: Path) -> None:
     for row in (4, 5):
         with pytest.raises(ImageError, match="a link to something that is not in the archive"):
             source.read(row)
+
+
+def test_links_lead_to_files_of_any_name_before_or_behind_them(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {})
+    add_links(path, ("cat/1.jpg", tarfile.SYMTYPE, "../.store/ab"))
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo(".store/ab")
+        info.size = 5
+        archive.addfile(info, io.BytesIO(b"image"))
+    assert open_images(path).read(0) == b"image"
+    assert open_images(path).table.size.tolist() == [5]
+
+
+def test_labels_are_read_through_links(tmp_path: Path) -> None:
+    members = {"1.jpg": b"x", "1.cls": b"7", "2.jpg": b"x", "3.jpg": b"x", "classes/8": b"8"}
+    path = write_tar(tmp_path / "a.tar", members)
+    add_links(
+        path,
+        ("2.cls", tarfile.LNKTYPE, "1.cls"),  # as tar packs files of one inode
+        ("3.cls", tarfile.SYMTYPE, "classes/8"),
+        ("4.cls", tarfile.SYMTYPE, "gone.cls"),  # beside no image
+    )
+    assert open_images(path).table.label[:] == ["7", "7", "8"]
+    add_links(path, ("5.jpg", tarfile.LNKTYPE, "1.jpg"), ("5.cls", tarfile.SYMTYPE, "gone.cls"))
+    with pytest.raises(ImagesTableError, match=r"'5\.cls': cannot be read: a link to something"):
+        open_images(path)
 
 
 # Damage and change
