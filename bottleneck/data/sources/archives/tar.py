@@ -23,6 +23,7 @@ from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.data.table.image_table import ImageTable, TextColumns
 from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import ImageError
+from bottleneck.runtime import format_count
 
 _THREADS = 8  # that list archives: on a network disk most of the time is spent waiting
 
@@ -90,6 +91,8 @@ class _Archive:
     stamp : FileStamp
     count : int
         Its members, images or not.
+    has_end : bool
+        Whether its end is marked.
     paths : StringColumn
         The archive's name and the member's, as they are in the table of images.
     offset, size : ndarray of int64, shape (n,)
@@ -102,6 +105,7 @@ class _Archive:
     name: str
     stamp: FileStamp
     count: int
+    has_end: bool
     paths: StringColumn
     offset: NDArray[np.int64]
     size: NDArray[np.int64]
@@ -143,7 +147,7 @@ class TarMembers:
         columns, remarks = _columns(root, archives, labels=labels)
         self.table = ImageTable(*columns, size, times)
         notes = SourceNotes.merge(archive.notes for archive in archives)
-        self.notes = notes.with_remarks(remarks)
+        self.notes = notes.with_remarks((*remarks, *_remark_on_ends(archives)))
 
     def read(self, member: int) -> bytes:
         """Return the bytes of an image; see `bottleneck.data.image_source.ImageReader`."""
@@ -158,6 +162,16 @@ class TarMembers:
                 f"member, the last of {self._counts[file]} that were found"
             )
         return self._parts.read(file, offset, size)
+
+
+def _remark_on_ends(archives: list[_Archive]) -> tuple[str, ...]:
+    """Name archives without an end: cut off between two members, they look whole otherwise."""
+    endless = [archive for archive in archives if not archive.has_end]
+    if not endless:
+        return ()
+    first = f"{endless[0].name!r} behind {format_count(endless[0].count, 'member')}"
+    have = format_count(len(endless), "archive has", "archives have")
+    return (f"{have} no end mark, such as {first}: cut off, or its program writes none",)
 
 
 def _join(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -188,6 +202,7 @@ class _Scan:
             name,
             self._file.stamp,
             self._reader.count,
+            self._reader.has_end,
             StringColumn(f"{name}/{member}" for member in names),
             np.asarray(self._offset),
             np.asarray(self._size),

@@ -11,6 +11,7 @@ from zlib import adler32
 
 from bottleneck.data.sources.random_access import RandomAccessFile
 from bottleneck.errors import ImagesTableError
+from bottleneck.runtime import format_count
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
@@ -67,6 +68,8 @@ class TarReader:
     ----------
     count : int
         Members that were found so far.
+    has_end : bool
+        Whether blocks of zeros mark the archive's end, as is found behind its last member.
 
     Raises
     ------
@@ -87,7 +90,7 @@ class TarReader:
     """
 
     def __init__(self, file: RandomAccessFile) -> None:
-        self.count = 0
+        self.count, self.has_end = 0, False
         self._file = file
         self._data, self._start, self._at_once = b"", 0, _PAGE
         first = self.read(0, 6)
@@ -116,7 +119,7 @@ class TarReader:
         while offset < end and zeros < _MOST_ZEROS:
             block = self.read(offset, _BLOCK)
             if block == _ZEROS[: len(block)]:
-                offset, zeros = offset + _BLOCK, zeros + 1
+                offset, zeros, self.has_end = offset + _BLOCK, zeros + 1, True
                 continue
             try:
                 kind, size, entry = _parse_header(block, offset, extended)
@@ -130,7 +133,7 @@ class TarReader:
                 if zeros > 1 and self.count:
                     return  # not part of the archive, which two blocks of zeros end
                 raise self.damage(f"{error} at byte {offset}") from error
-            zeros, offset = 0, entry.offset + _padded(size)
+            zeros, self.has_end, offset = 0, False, entry.offset + _padded(size)
             if kind != b"g":  # a header for the whole archive, such as a comment
                 extended = {}
                 self.count += 1
@@ -153,7 +156,8 @@ class TarReader:
 
     def damage(self, what: str) -> ImagesTableError:
         """Return the error that says what is wrong with the archive, and how far it is sound."""
-        found = f"{self.count} members were found before" if self.count else "no member was found"
+        found = format_count(self.count, "member was", "members were")
+        found = f"{found} found before" if self.count else "no member was found"
         return ImagesTableError(
             f"{self._file.stamp.path} is not a tar archive, or a damaged one: {what}; {found}: "
             "copy or make it again"

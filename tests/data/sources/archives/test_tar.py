@@ -320,6 +320,21 @@ def test_the_member_in_which_an_archive_is_cut_off_says_where_and_how_many(tmp_p
         source.read(3)
 
 
+def test_an_archive_that_is_cut_off_between_members_is_named(tmp_path: Path) -> None:
+    for number in range(3):
+        write_tar(tmp_path / f"{number}.tar", {f"{i}.jpg": b"x" for i in range(4)})
+    assert summarize_images(tmp_path).remarks() == []
+    data = (tmp_path / "1.tar").read_bytes()
+    (tmp_path / "1.tar").write_bytes(data[: 2 * 1024])
+    (remark,) = summarize_images(tmp_path).remarks()
+    assert remark.startswith("1 archive has no end mark, such as '1.tar' behind 2 members: cut off")
+    (tmp_path / "1.tar").write_bytes(data[: 2 * 1024 - 500])  # in what fills up the last block
+    assert summarize_images(tmp_path).remarks() == [remark]
+    (tmp_path / "1.tar").write_bytes(b"")
+    (remark,) = summarize_images(tmp_path).remarks()
+    assert "such as '1.tar' behind 0 members" in remark
+
+
 def test_an_archive_that_is_cut_off_in_a_label_is_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {"1.jpg": b"x", "1.cls": b"7" * 90})
     path.write_bytes(path.read_bytes()[: 3 * 512 + 50])

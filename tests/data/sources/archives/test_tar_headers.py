@@ -162,7 +162,7 @@ def damaged(name: str = "2.jpg", **header: object) -> Callable[[bytes], bytes]:
     [
         (lambda data: b"no archive" * 100, "no member was found"),
         (lambda data: data[:700] + b"\xff" + data[701:1024] + b"junk" * 200, "after|before"),
-        (lambda data: data[:1024] + data[:300], "cut off at byte 1024; 1 members were found"),
+        (lambda data: data[:1024] + data[:300], "cut off at byte 1024; 1 member was found"),
         (damaged(size=b"\xff" * 12), "impossible size"),
         (damaged(size=b"\x80" + b"\xff" * 11), "impossible size"),
         (damaged(size=b"zzz"), "without numbers"),
@@ -192,7 +192,7 @@ def test_any_changed_byte_of_a_header_is_noticed(tmp_path: Path) -> None:
         changed = bytearray(whole)
         changed[1024 + at] ^= 1
         path.write_bytes(changed)
-        with pytest.raises(ImagesTableError, match="wrong checksum, at byte 1024; 1 members"):
+        with pytest.raises(ImagesTableError, match="wrong checksum, at byte 1024; 1 member was"):
             entries(path)
 
 
