@@ -18,6 +18,7 @@ from .files import remove_stale_temp_files_of as remove_stale_temp_files_of
 from .files import require_writable_output as require_writable_output
 from .files import sha256 as sha256
 from .files import state_directory as state_directory
+from .files import write_lines_atomic as write_lines_atomic
 from .files import write_text_atomic as write_text_atomic
 from .formatting import PreformattedText as PreformattedText
 from .formatting import escape_unprintable as escape_unprintable

@@ -66,6 +66,13 @@ def write_text_atomic(path: Path, text: str) -> None:
         temporary.write_bytes(_encoded(text))
 
 
+def write_lines_atomic(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of UTF-8 as they come, whole or not at all: they may be more than the memory."""
+    remove_stale_temp_files_of(path)  # of a run that was killed while it wrote
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.writelines(_encoded(f"{line}\n") for line in lines)
+
+
 def holds_text(path: Path, text: str) -> bool:
     """Return whether there is a file, and it holds what `write_text_atomic` writes."""
     return path.is_file() and path.read_bytes() == _encoded(text)

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from bottleneck.runtime.files import (
     remove_stale_temp_files_of,
     require_writable_output,
     sha256,
+    write_lines_atomic,
     write_text_atomic,
 )
 
@@ -93,6 +95,31 @@ def test_a_failed_sync_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 def test_names_of_any_bytes_can_be_written(tmp_path: Path) -> None:
     write_text_atomic(tmp_path / "a.txt", "caf\udce9")
     assert (tmp_path / "a.txt").read_bytes() == b"caf\xe9"
+
+
+def test_lines_are_on_the_disk_before_the_last_one_is_made(tmp_path: Path) -> None:
+    def lines() -> Iterator[str]:
+        yield "caf\udce9"
+        yield from ["x" * 1000] * 100
+        (temporary,) = tmp_path.iterdir()
+        assert temporary.stat().st_size > 50_000
+        yield "last"
+
+    write_lines_atomic(tmp_path / "a.txt", lines())
+    written = (tmp_path / "a.txt").read_bytes()
+    assert written == b"caf\xe9\n" + b"".join([b"x" * 1000 + b"\n"] * 100) + b"last\n"
+
+
+def test_lines_of_which_one_cannot_be_made_leave_the_file_as_it_was(tmp_path: Path) -> None:
+    def lines() -> Iterator[str]:
+        yield "new"
+        raise RuntimeError
+
+    write_text_atomic(tmp_path / "a.txt", "old")
+    with pytest.raises(RuntimeError):
+        write_lines_atomic(tmp_path / "a.txt", lines())
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
 
 
 def test_temporary_files_of_dead_processes_are_removed_and_of_live_ones_kept(

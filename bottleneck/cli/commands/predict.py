@@ -72,7 +72,7 @@ def predict(
     from bottleneck import summarize_images
     from bottleneck.extraction import ComputeOptions
     from bottleneck.prediction import open_predictor, open_sources, prediction_lines
-    from bottleneck.runtime import require_writable_output, write_text_atomic
+    from bottleneck.runtime import require_writable_output, write_lines_atomic
 
     if out is not None:
         require_writable_output(out, overwrite=overwrite)
@@ -85,7 +85,7 @@ def predict(
     counts: Counter[bool] = Counter()  # of images that are rejected and not
     lines = prediction_lines(_counted(predictions, counts), style=style or "table", top=top)
     if out is not None:
-        write_text_atomic(out, "".join(f"{line}\n" for line in lines))
+        write_lines_atomic(out, lines)
     else:
         for line in lines:
             click.echo(line.encode("utf-8", errors="surrogateescape"))
