@@ -227,8 +227,9 @@ def _single_array(table: Any, column: str) -> Any:
     values = table.column(0).combine_chunks()
     if hasattr(values, "chunks"):  # a column without rows stays in chunks
         values = values.chunk(0) if values.num_chunks else values
-    is_field = str(values.type).startswith("struct<")
-    return values.field(column.rpartition(".")[2]) if is_field else values
+    parent, _, field = column.rpartition(".")
+    is_field = parent and str(values.type).startswith("struct<")
+    return values.field(field) if is_field else values
 
 
 def _look_through(root: Path, name: str) -> _File:

@@ -165,6 +165,11 @@ def test_splits_and_groups_are_columns(tmp_path: Path) -> None:
             huggingface(label=class_label("a|b", "b")),
             r"has a class 'a\|b'",
         ),
+        (
+            {"image": [{"bytes": b"x", "path": "1"}], "category": [{"id": 5}]},
+            None,
+            "row 1 of column 'category' is .*'id': 5.*: neither a text nor an integer",
+        ),
     ],
 )
 def test_tables_that_cannot_be_understood_are_refused_with_what_was_seen(
