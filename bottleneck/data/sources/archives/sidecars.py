@@ -161,7 +161,7 @@ class Sidecars:
             if shared and images[first] != images[second]:
                 raise ImagesTableError(
                     f"{self._archive}: {images[first]!r} and {images[second]!r} share one label: a "
-                    "sample is one image"
+                    "sample is one image: leave the other out of the archive, or rename it"
                 )
 
     def _parse_json(self, name: str, data: bytes) -> tuple[str, str, str]:
