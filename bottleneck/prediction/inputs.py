@@ -1,6 +1,5 @@
 """Turn the arguments of `predict` and `evaluate` into a head and a source of images."""
 
-import dataclasses
 import glob
 import os
 from collections.abc import Iterable, Iterator
@@ -194,6 +193,6 @@ def _sources(paths: Iterator[Path]) -> Iterator[ImageSource]:
 
 
 def _as_one(sources: list[FileSource]) -> FileSource:
-    paths = (source.path(row) for source in sources for row in range(len(source.table)))
+    # The table has sizes and times: on a network disk, to look each file up again takes long.
     notes = SourceNotes.merge(source.notes for source in sources)
-    return dataclasses.replace(FileSource.from_paths(paths), notes=notes)
+    return FileSource(Path(), JoinedSource(sources).table, notes)

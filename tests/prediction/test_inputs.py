@@ -1,6 +1,8 @@
 """Arguments of predict and evaluate become a head and a source of images."""
 
+import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -117,3 +119,21 @@ def test_files_beside_the_images_are_counted_over_all_names(tmp_path: Path) -> N
     assert summarize_images(source).counts == (
         "4 images; 2 files of kinds that are not read: 2 .cr2"
     )
+
+
+def test_each_image_of_a_folder_is_looked_up_once(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: Counter[str] = Counter()
+    stat = os.stat
+
+    def count(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        looked_up[os.path.basename(path) if isinstance(path, str) else ""] += 1  # noqa: PTH119
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", count)
+    table = open_sources([photos]).table
+    names = [Path(path).name for path in table.path]
+    assert names
+    assert {looked_up[name] for name in names} == {names.count(name) for name in names}
+    assert table.size.tolist() == [Path(path).stat().st_size for path in table.path]
