@@ -88,8 +88,9 @@ def export(
     OutputExistsError
         The file exists.
     ExportError
-        The classifier has no such form, a package is missing, or the file gives other scores.
-        Nothing was written then.
+        The classifier has no such form, or the file gives other scores. Nothing was written then.
+    MissingPackageError
+        A package that writes the format is not installed.
     BackboneError
         The network cannot be traced as a program.
 

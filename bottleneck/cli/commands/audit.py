@@ -54,7 +54,7 @@ def audit(
         require_writable_output(out, overwrite=overwrite)  # checked before the work
     store = open_cache(cache)
     images = read_labels(store, labels)
-    with progress_of("images") as show:
+    with progress_of("images compared") as show:
         result = run(store, layers=layers or "all", labels=images, memory=memory, on_progress=show)
     if out is not None:
         result.to_csv(out)

@@ -77,7 +77,7 @@ def report(
     require_writable_output(out, overwrite=overwrite)  # checked before the work
     store = open_cache(cache)
     table = read_labels(store, labels)
-    with progress_of("images") as show:
+    with progress_of("images compared") as show:
         result = run(
             store,
             head,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -71,3 +72,11 @@ def test_mistakes_are_one_line(run: Run, leaky: Path) -> None:
     refused(run("audit", leaky, "--layer", "layer22"), "unknown layer", "layer2", code=2)
     refused(run("audit", "nowhere"), "nowhere")
     refused(run("audit", leaky, "--memory", "lots"), "lots", code=2)
+
+
+def test_the_progress_says_that_images_are_compared_and_not_that_all_is_done(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bottleneck.cli.progress._SECONDS_TO_FIRST_LINE", 0.0)
+    done = run("audit", cache, "--layer", "layer2")
+    assert re.search(r"^36 of 36 images compared, .* left$", done.stderr, re.MULTILINE)
