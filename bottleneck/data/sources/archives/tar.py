@@ -27,7 +27,7 @@ from bottleneck.runtime import format_count
 
 _THREADS = 8  # that list archives: on a network disk most of the time is spent waiting
 
-_NO_TARGET, _SPARSE = -1, -2  # in place of an offset
+_NO_TARGET, _SPARSE = -1, -2  # offsets of members that cannot be read
 _UNREADABLE = {
     _NO_TARGET: "a link to something that is not in the archive",
     _SPARSE: "it is stored with holes, as a sparse file",
@@ -91,8 +91,8 @@ class _Archive:
     stamp : FileStamp
     count : int
         Its members, images or not.
-    has_end : bool
-        Whether its end is marked.
+    has_end_marker : bool
+        Whether blocks of zeros follow its last member.
     paths : StringColumn
         The archive's name and the member's, as they are in the table of images.
     offset, size : ndarray of int64, shape (n,)
@@ -105,7 +105,7 @@ class _Archive:
     name: str
     stamp: FileStamp
     count: int
-    has_end: bool
+    has_end_marker: bool
     paths: StringColumn
     offset: NDArray[np.int64]
     size: NDArray[np.int64]
@@ -165,13 +165,15 @@ class TarMembers:
 
 
 def _remark_on_ends(archives: list[_Archive]) -> tuple[str, ...]:
-    """Name archives without an end: cut off between two members, they look whole otherwise."""
-    endless = [archive for archive in archives if not archive.has_end]
-    if not endless:
+    """Name archives without an end-of-archive marker: they may be cut off between two members."""
+    unmarked = [archive for archive in archives if not archive.has_end_marker]
+    if not unmarked:
         return ()
-    first = f"{endless[0].name!r} behind {format_count(endless[0].count, 'member')}"
-    have = format_count(len(endless), "archive has", "archives have")
-    return (f"{have} no end mark, such as {first}: cut off, or its program writes none",)
+    first = f"{unmarked[0].name!r} behind {format_count(unmarked[0].count, 'member')}"
+    have = format_count(len(unmarked), "archive has", "archives have")
+    return (
+        f"{have} no end-of-archive marker, such as {first}: cut off, or its program writes none",
+    )
 
 
 def _join(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -202,7 +204,7 @@ class _Scan:
             name,
             self._file.stamp,
             self._reader.count,
-            self._reader.has_end,
+            self._reader.has_end_marker,
             StringColumn(f"{name}/{member}" for member in names),
             np.asarray(self._offset),
             np.asarray(self._size),
@@ -217,7 +219,7 @@ class _Scan:
             if entry.kind != "other" and is_image_name(name) and not _is_hidden(name):
                 if entry.kind.endswith("link"):
                     self._image_links[len(self._offset)] = _target(entry, name)
-                self._offset.append(_offset(entry))
+                self._offset.append(_data_offset(entry))
                 self._size.append(entry.size)
                 yield name
             elif entry.offset + entry.size > end:
@@ -237,7 +239,7 @@ class _Scan:
             count = min(entry.size, self._sidecars.most_bytes(name))
             self._sidecars.add(name, self._reader.read(entry.offset, count))
         else:
-            self._sidecars.refuse(name, f"cannot be read: {_UNREADABLE[_offset(entry)]}")
+            self._sidecars.refuse(name, f"cannot be read: {_UNREADABLE[_data_offset(entry)]}")
 
     def _follow_links(self) -> None:
         """Give links the contents of the members that they lead to, which a second pass finds."""
@@ -250,14 +252,14 @@ class _Scan:
             if name in targets or entry.kind.endswith("link"):
                 found[name] = entry
         for row, target in self._image_links.items():
-            end = _end_of_links(target, found)
-            self._offset[row], self._size[row] = _offset(end), end.size if end else 0
+            end = _resolve_link(target, found)
+            self._offset[row], self._size[row] = _data_offset(end), end.size if end else 0
         for name, target in self._sidecar_links.items():
-            self._take_sidecar(name, _end_of_links(target, found))
+            self._take_sidecar(name, _resolve_link(target, found))
 
 
-def _offset(entry: TarEntry | None) -> int:
-    """Return where a file's bytes begin, or what stands in place of that."""
+def _data_offset(entry: TarEntry | None) -> int:
+    """Return the offset of a member's data; `_NO_TARGET` or `_SPARSE` if it cannot be read."""
     if entry is None:
         return _NO_TARGET
     return _SPARSE if entry.kind == "sparse" else entry.offset
@@ -282,8 +284,8 @@ def _target(entry: TarEntry, name: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), entry.target))
 
 
-def _end_of_links(name: str, members: dict[str, TarEntry]) -> TarEntry | None:
-    """Return the file behind a chain of links; None if there is none, or it is a circle."""
+def _resolve_link(name: str, members: dict[str, TarEntry]) -> TarEntry | None:
+    """Return the file that a chain of links leads to; None if it leads to none, or in a circle."""
     seen: set[str] = set()
     while (entry := members.get(name)) and entry.kind.endswith("link") and name not in seen:
         seen.add(name)

@@ -68,8 +68,8 @@ class TarReader:
     ----------
     count : int
         Members that were found so far.
-    has_end : bool
-        Whether blocks of zeros mark the archive's end, as is found behind its last member.
+    has_end_marker : bool
+        Whether blocks of zeros, the end-of-archive marker, follow the last member that was found.
 
     Raises
     ------
@@ -90,7 +90,7 @@ class TarReader:
     """
 
     def __init__(self, file: RandomAccessFile) -> None:
-        self.count, self.has_end = 0, False
+        self.count, self.has_end_marker = 0, False
         self._file = file
         self._data, self._start, self._at_once = b"", 0, _PAGE
         first = self.read(0, 6)
@@ -119,7 +119,7 @@ class TarReader:
         while offset < end and zeros < _MOST_ZEROS:
             block = self.read(offset, _BLOCK)
             if block == _ZEROS[: len(block)]:
-                offset, zeros, self.has_end = offset + _BLOCK, zeros + 1, True
+                offset, zeros, self.has_end_marker = offset + _BLOCK, zeros + 1, True
                 continue
             try:
                 kind, size, entry = _parse_header(block, offset, extended)
@@ -133,7 +133,7 @@ class TarReader:
                 if zeros > 1 and self.count:
                     return  # not part of the archive, which two blocks of zeros end
                 raise self.damage(f"{error} at byte {offset}") from error
-            zeros, self.has_end, offset = 0, False, entry.offset + _padded(size)
+            zeros, self.has_end_marker, offset = 0, False, entry.offset + _padded(size)
             if kind != b"g":  # a header for the whole archive, such as a comment
                 extended = {}
                 self.count += 1

@@ -330,7 +330,9 @@ def test_an_archive_that_is_cut_off_between_members_is_named(tmp_path: Path) -> 
     data = (tmp_path / "1.tar").read_bytes()
     (tmp_path / "1.tar").write_bytes(data[: 2 * 1024])
     (remark,) = summarize_images(tmp_path).remarks()
-    assert remark.startswith("1 archive has no end mark, such as '1.tar' behind 2 members: cut off")
+    assert remark.startswith(
+        "1 archive has no end-of-archive marker, such as '1.tar' behind 2 members: cut off"
+    )
     (tmp_path / "1.tar").write_bytes(data[: 2 * 1024 - 500])  # in what fills up the last block
     assert summarize_images(tmp_path).remarks() == [remark]
     (tmp_path / "1.tar").write_bytes(b"")
