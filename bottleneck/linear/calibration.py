@@ -16,7 +16,7 @@ from bottleneck.runtime import available_cpus
 T = TypeVar("T")
 
 _NO_GAP = 1e-100  # smaller differences of margins count as 0, so that no slope overflows
-_BLOCK = 1 << 14  # values of which there are copies at a time: of larger ones, each is mapped anew
+_BLOCK = 1 << 14  # values in a block: the system maps memory anew for arrays above 128 KiB
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _best_slope(
     margins: NDArray[np.float64], true: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> float:
     """Return the slope 1/T."""
-    extremes = _of_blocks(lambda rows: _gap_range(_below_highest(margins[rows])), margins)
+    extremes = _map_blocks(lambda rows: _gap_range(_below_highest(margins[rows])), margins)
     narrowest, widest = min(low for low, _ in extremes), max(high for _, high in extremes)
     if not widest:
         return 1.0
@@ -168,27 +168,27 @@ def _best_slope(
     most = (count + 1) / (count + 2)
 
     def loss_derivative(slope: float) -> float:
-        def of(rows: slice) -> float:
+        def block_sum(rows: slice) -> float:
             below = _below_highest(margins[rows])
             odds = _odds(slope, below)
             expected = np.einsum("ij,ij->i", odds, below) / odds.sum(axis=1)
             return float(weight[rows] @ (expected - below[np.arange(len(below)), true[rows]]))
 
-        return sum(_of_blocks(of, margins)) / count
+        return sum(_map_blocks(block_sum, margins)) / count
 
     def overconfidence(slope: float) -> float:
-        def of(rows: slice) -> float:
+        def block_sum(rows: slice) -> float:
             odds = _odds(slope, _below_highest(margins[rows]))
             return float(weight[rows] @ (1 / odds.sum(axis=1)))  # those of the highest are 1
 
-        return sum(_of_blocks(of, margins)) / count - most
+        return sum(_map_blocks(block_sum, margins)) / count - most
 
     lowest_loss = _crossing(loss_derivative, flattest, steepest, 10 / widest)
     return _crossing(overconfidence, flattest, lowest_loss, lowest_loss)
 
 
-def _of_blocks(function: Callable[[slice], T], margins: NDArray[np.float64]) -> list[T]:
-    """Return a function of each block of rows, in order, by a thread for each core."""
+def _map_blocks(function: Callable[[slice], T], margins: NDArray[np.float64]) -> list[T]:
+    """Apply a function to each block of rows, with a thread for each core; results are in order."""
     blocks = list(row_blocks(margins))
     each = math.ceil(len(blocks) / available_cpus())
     parts = [blocks[start : start + each] for start in range(0, len(blocks), each)]
