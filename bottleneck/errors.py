@@ -173,7 +173,7 @@ class ImageError(BottleneckError, ValueError):
 
 
 class MissingPackageError(BottleneckError, ImportError):
-    """A package that only some uses of this program need is not installed."""
+    """An optional package is not installed."""
 
 
 class BackboneError(BottleneckError, ValueError):

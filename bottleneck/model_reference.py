@@ -1,11 +1,13 @@
-"""Where a network came from, so that it can be loaded again."""
+"""The model and weights that a cache was made with, as the user named them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """Where the network came from, so that it can be loaded again. Decides no number.
+    """Name the model and weights of a cache, so that they can be loaded again.
+
+    It is no part of the spec: two names of one network give the same codes.
 
     Attributes
     ----------
@@ -18,4 +20,4 @@ class ModelReference:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.model, str) and isinstance(self.weights, str)):
-            raise TypeError("a source is two texts")
+            raise TypeError("model and weights must be strings")

@@ -67,7 +67,7 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def write_lines_atomic(path: Path, lines: Iterable[str]) -> None:
-    """Write lines of UTF-8 as they come, whole or not at all: they may be more than the memory."""
+    """Write a UTF-8 text file line by line, whole or not at all, without all lines in memory."""
     remove_stale_temp_files_of(path)  # of a run that was killed while it wrote
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.writelines(_encoded(f"{line}\n") for line in lines)

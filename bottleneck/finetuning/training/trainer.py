@@ -24,14 +24,17 @@ class Trainer:
     tail : Tail
         As pretrained; it is not changed.
     training : Examples
+        n images with their targets.
     codes : TrainingSet
         The pretrained tail's codes of the same images.
     options : TuneOptions
+        Options of all trainings.
     c : float
         Weight of the softmax head's loss, for the start.
     resume : Path or None
         See `bottleneck.finetuning.training.loop.train`.
     on_progress : callable or None
+        Called with a `TrainingProgress`, which has the number of the training.
     """
 
     tail: Tail
@@ -65,7 +68,10 @@ class Trainer:
 
         Returns
         -------
-        TunedModule, TrainingRun
+        module : TunedModule
+            The trained copy.
+        run : TrainingRun
+            What the training did, by epoch.
         """
         training, codes, kept_back = self.training, self.codes, None
         if fold is not None:

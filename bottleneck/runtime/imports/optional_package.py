@@ -19,7 +19,7 @@ def installation(extra: str) -> str:
 
 @contextmanager
 def optional_package(extra: str, *, needed_by: object) -> Iterator[None]:
-    """Say what to install where an import in the block fails.
+    """Turn a failed import in the block into an error that says what to install.
 
     Parameters
     ----------

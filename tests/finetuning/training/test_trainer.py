@@ -37,7 +37,7 @@ def test_each_training_begins_at_the_start_of_its_own_images(tmp_path: Path, div
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_progress_is_told_to_none_who_does_not_ask() -> None:
+def test_a_training_needs_no_callback() -> None:
     tail, some, options = a_tail(), examples(12), on_cpu(epochs=1)
     trainer = Trainer(tail, some, tail_codes(tail, some, options), options)
     _, run = trainer.train(0.01, 1, number=1, trainings=1)
