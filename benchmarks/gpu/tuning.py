@@ -28,9 +28,7 @@ from bottleneck.finetuning.training.module import TunedModule
 
 _CLASSES = 10
 _LR = 1e-5  # small: no loss becomes infinite
-_DRAWN = (
-    64  # different maps; the others repeat them, for to draw thousands takes longer than epochs
-)
+_DRAWN = 64  # different maps, repeated: drawing thousands takes longer than the epochs
 
 
 @dataclass(frozen=True)
