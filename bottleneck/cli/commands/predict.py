@@ -94,7 +94,7 @@ def predict(
 
 
 def _counted(predictions: "Iterable[Prediction]", counts: Counter[bool]) -> "Iterator[Prediction]":
-    """Count rejected and other predictions; yield them, with options spelled as on a command line."""
+    """Count rejected and other predictions; yield them with options spelled as in a shell."""
     for prediction in predictions:
         counts[bool(prediction.reason)] += 1
         yield replace(prediction, reason=spelled(prediction.reason))
