@@ -1,7 +1,10 @@
 """`bottleneck report`."""
 
 import json
+import re
 from pathlib import Path
+
+import pytest
 
 from bottleneck.fitting.heads.head import Head
 from tests.helpers import cli, searches
@@ -14,12 +17,14 @@ made, photos, cache = cli.made, cli.photos, cli.cache
 
 
 def test_the_page_is_written_once_and_its_verdict_printed(
-    run: Run, cache: Path, head: Head, photos: Path
+    run: Run, cache: Path, head: Head, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bottleneck.cli.progress._SECONDS_TO_FIRST_LINE", 0.0)
     head.save("head")
     arguments = ("report", cache, "head", "--layer", "layer2", "--images", photos)
     done = run(*arguments)
     assert done.exit_code == 0, done.output
+    assert re.search(r"^36 of 36 images compared, .* left$", done.stderr, re.MULTILINE)
     verdict, thumbnails, written = done.stdout.splitlines()
     assert " of the 12 images of the split val are classified correctly" in verdict
     assert "thumbnails shown, " in thumbnails
