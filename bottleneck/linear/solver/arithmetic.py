@@ -11,7 +11,7 @@ from functools import cache
 import array_api_compat
 from threadpoolctl import ThreadpoolController
 
-from bottleneck.linear.solver.losses import Array
+from bottleneck.linear.solver.array_api import Array
 from bottleneck.runtime import EXACT_FLOAT32
 
 # Multiplications of a product, and of a decomposition, up to which one thread was as fast.

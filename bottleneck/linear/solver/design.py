@@ -11,13 +11,13 @@ from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any, Literal
 
-import array_api_compat
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from numpy.typing import NDArray
 
 from bottleneck.linear.matrix import CodeMatrix
-from bottleneck.linear.solver.losses import Array, LossSums, SquaredHinge, Targets
+from bottleneck.linear.solver.array_api import Array, array_namespace, to_numpy
+from bottleneck.linear.solver.losses import LossSums, SquaredHinge, Targets
 
 KERNEL_ROWS = 4096  # whose products take 64 MiB in float32
 # Margins computed at once: few enough for a core's cache, enough to keep an accelerator busy.
@@ -82,11 +82,6 @@ def device_blocks(codes: CodeMatrix, to_device: ToDevice) -> Iterator[tuple[slic
         for part, rows in transfer_rows(block, to_device):
             yield slice(start + part.start, start + part.stop), rows
         start += len(block)
-
-
-def to_numpy(values: Array) -> NDArray[np.float64]:
-    """Copy an array of any library and device to a NumPy array of float64."""
-    return np.asarray(array_api_compat.to_device(values, "cpu"), dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from numpy.typing import NDArray
 
 from bottleneck.linear.matrix import CodeMatrix
+from bottleneck.linear.solver.array_api import Array, array_namespace
 from bottleneck.linear.solver.design import (
     SMALL_PROBLEM,
     ArrayDesign,
@@ -34,7 +35,7 @@ from bottleneck.linear.solver.design import (
     row_slices,
     transfer_rows,
 )
-from bottleneck.linear.solver.losses import Array, Targets
+from bottleneck.linear.solver.losses import Targets
 from bottleneck.linear.solver.row_space import row_space_design
 
 _SOFT = 3.0  # κCλ₁ up to which a decomposition saves fewer passes than it costs

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from array_api_compat import device
 
-from bottleneck.linear.solver.losses import Array
-from bottleneck.linear.solver.objective import DualBound, Objective, Point, epsilon
+from bottleneck.linear.solver.array_api import Array, epsilon
+from bottleneck.linear.solver.objective import DualBound, Objective, Point
 
 _MEMORY = 6  # pairs of a quasi-Newton step; 20 took as many passes
 _ARMIJO = 1e-4

@@ -7,11 +7,11 @@ number of problems is p. Arrays are of NumPy, torch or any other library with th
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-Array = Any  # of any library with the array API, for which typing has no name yet
+from bottleneck.linear.solver.array_api import Array, array_namespace
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from bottleneck.linear.solver.array_api import Array, array_namespace
 from bottleneck.linear.solver.design import KERNEL_ROWS, ArrayDesign, Design, UndecomposedDesign
-from bottleneck.linear.solver.losses import Array, Loss
+from bottleneck.linear.solver.losses import Loss
 
 # Costs in multiplications of a factorisation, measured on CPUs: products of matrices are three
 # times as fast, and calling Python takes as long as so many of them.

@@ -8,10 +8,9 @@ Newton step.
 
 from dataclasses import dataclass, fields
 
-from array_api_compat import array_namespace
-
+from bottleneck.linear.solver.array_api import Array, array_namespace, epsilon
 from bottleneck.linear.solver.design import ArrayDesign, Design
-from bottleneck.linear.solver.losses import Array, Loss
+from bottleneck.linear.solver.losses import Loss
 from bottleneck.linear.solver.newton import newton_cost, newton_direction
 
 # Lower limits of a column's mean curvature, as shares of the bound: for codes, because the rows
@@ -253,8 +252,3 @@ def gap_of(excess: Array, value: Array, squares: Array, value_at_zero: Array) ->
     scale = xp.where(scale < value, scale, value)
     scale = xp.where(scale > _LEAST * value, scale, _LEAST * value)
     return excess / xp.where(scale > 0, scale, 1.0)
-
-
-def epsilon(values: Array) -> float:
-    """Return the distance from 1 to the next number of an array's dtype."""
-    return float(array_namespace(values).finfo(values.dtype).eps)

@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from numpy.typing import NDArray
 
 from bottleneck.linear.solver.arithmetic import SMALL_PRODUCT, exact_float32, single_thread
-from bottleneck.linear.solver.design import ArrayDesign, Design, to_numpy
+from bottleneck.linear.solver.array_api import Array, array_namespace, epsilon, to_numpy
+from bottleneck.linear.solver.design import ArrayDesign, Design
 from bottleneck.linear.solver.lbfgs import Minimum, minimise
-from bottleneck.linear.solver.losses import Array, Loss, SquaredHinge
+from bottleneck.linear.solver.losses import Loss, SquaredHinge
 from bottleneck.linear.solver.newton import newton_cost
-from bottleneck.linear.solver.objective import Objective, epsilon, gap_of
+from bottleneck.linear.solver.objective import Objective, gap_of
 
 _STRIDE = 10.0  # a larger ratio of consecutive C is divided by intermediate values of C
 # Up to this C, in units of 1/mean(Λ), starting from zero needs no intermediate C: by L-BFGS, or for

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from numpy.typing import NDArray
 
 from bottleneck.linear.matrix import CodeMatrix
+from bottleneck.linear.solver.array_api import Array, array_namespace
 from bottleneck.linear.solver.design import (
     SMALL_PROBLEM,
     ArrayDesign,
@@ -17,7 +18,7 @@ from bottleneck.linear.solver.design import (
     apply_basis,
     device_blocks,
 )
-from bottleneck.linear.solver.losses import Array, Targets
+from bottleneck.linear.solver.losses import Targets
 
 _COLUMNS = 4096  # columns converted to double precision at a time, to avoid a copy of all codes
 _RANK = 1e-13  # eigenvalues below this share of the trace before centring are rounding

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bottleneck.linear.solver import design as module
+from bottleneck.linear.solver.array_api import Array
 from bottleneck.linear.solver.design import (
     ArrayDesign,
     Design,
@@ -16,7 +17,7 @@ from bottleneck.linear.solver.design import (
     ToDevice,
     keep_numpy,
 )
-from bottleneck.linear.solver.losses import Array, LossSums, Targets
+from bottleneck.linear.solver.losses import LossSums, Targets
 from tests.helpers.problems import F64, Rows
 
 SIZES = st.lists(st.integers(1, 150), min_size=1, max_size=4)
