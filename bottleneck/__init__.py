@@ -28,6 +28,7 @@ _HOMES = {
     "ComputeOptions": "extraction.options",
     "Head": "fitting.heads.head",
     "InputTransform": "input_transform",
+    "Progress": "runtime.progress",
     "ProgressBar": "runtime.progress_bar",
     "RunOptions": "extraction.options",
     "SearchOptions": "fitting.selection.options",

@@ -30,6 +30,7 @@ from bottleneck.prediction.evaluate import evaluate as evaluate
 from bottleneck.prediction.predict import predict as predict
 from bottleneck.reporting.report import report as report
 from bottleneck.runtime.executors.backends import open_executor as open_executor
+from bottleneck.runtime.progress import Progress as Progress
 from bottleneck.runtime.progress_bar import ProgressBar as ProgressBar
 from bottleneck.runtime.schedulers.array_task import ArrayTask as ArrayTask
 

@@ -24,7 +24,7 @@ from benchmarks.helpers.synthetic_images import repeat, write_jpegs
 from bottleneck.backbones import load_backbone
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RunOptions
-from bottleneck.extraction.result import Progress
+from bottleneck.runtime import Progress
 
 _SLICES = 12  # about so many
 _SLICE, _ALONE = 1.5, 0.7  # seconds of the run, and of each stage alone

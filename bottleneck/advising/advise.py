@@ -41,7 +41,9 @@ from bottleneck.fitting import (
     score_answers,
     without_labels,
 )
-from bottleneck.runtime import OnProgress
+from bottleneck.runtime import OnProgress, Progress, ignore_progress
+
+_UNIT = "measurements"
 
 
 def advise(
@@ -51,7 +53,7 @@ def advise(
     labels: LabelSource | None = None,
     tuned: Sequence[str | PathLike[str]] = (),
     memory: int | None = None,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> Advice:
     """Recommend a strategy from measurements on a cache, which is only read.
 
@@ -75,7 +77,7 @@ def advise(
     memory : int, optional
         Bytes that training may use; half of the free memory by default.
     on_progress : callable, optional
-        Called with the number of measurements that are done, and of all, first with 0.
+        Called with the `Progress` of the measurements, first with 0 done.
 
     Returns
     -------
@@ -119,7 +121,7 @@ def advise(
         for path, tail in tails.items()
     )
     decision = decide(comparison, findings, judged, _pairs(comparison, dataset))
-    on_progress(len(measured) + 1, len(measured) + 1)
+    on_progress(Progress(len(measured) + 1, len(measured) + 1, _UNIT))
     csv = str(labelled.summary.csv) if labelled.summary else None
     return Advice(
         examined=_examined(store, every, dataset),
@@ -148,7 +150,7 @@ def _measure(
     measured: list[LinearStrategy] = []
 
     def measure(layers: Sequence[str], count: int) -> None:
-        on_progress(len(measured), total)
+        on_progress(Progress(len(measured), total, _UNIT))
         features = resolve_features(cache, layers, count)
         cost = features.cost(costs)
         measured.append(measure_strategy(cache, features, images, cost=cost, memory=memory))
@@ -162,7 +164,7 @@ def _measure(
         measure(best.features.layers, every.views)
     if several and views:
         measure(ordered, every.views)
-    on_progress(len(measured), total)
+    on_progress(Progress(len(measured), total, _UNIT))
     return measured
 
 

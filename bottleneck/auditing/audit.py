@@ -33,6 +33,7 @@ from bottleneck.fitting import (
     Score,
     SearchOptions,
     count_shared_groups,
+    counted_fits,
     fit_dataset,
     labelled_images,
     load_dataset,
@@ -42,7 +43,7 @@ from bottleneck.fitting import (
     score_values,
 )
 from bottleneck.linear import fit_scaler
-from bottleneck.runtime import OnProgress, spare_memory
+from bottleneck.runtime import OnProgress, ignore_progress, spare_memory
 
 _CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
 _SEARCH = SearchOptions()
@@ -62,7 +63,7 @@ def audit(
     layers: str | Sequence[str] = "all",
     labels: LabelSource | None = None,
     memory: int | None = None,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> AuditResult:
     """Find what a person should look at in a cache, which is only read.
 
@@ -86,7 +87,8 @@ def audit(
         Bytes that may be used; half of the free memory by default. Codes that do not fit are read
         from their shards again for each block of images that does.
     on_progress : callable, optional
-        Called with the number of images that were compared with all others, and of all images.
+        Called with the `Progress` of the images that are compared with all others, then with that
+        of the classifiers that are trained to examine labels.
 
     Returns
     -------
@@ -129,7 +131,15 @@ def audit(
         near_pairs=near,
         leaked=[images.path[row] for row in leaks.tolist()],
         shared_groups=_shared_groups(images, rows),
-        labels=_check_labels(store, features, images, component, leaks=leaks, memory=budget),
+        labels=_check_labels(
+            store,
+            features,
+            images,
+            component,
+            leaks=leaks,
+            memory=budget,
+            on_progress=on_progress,
+        ),
         outliers=[
             Outlier(images.path[row], images.split[row], images.label[row], score)
             for row, score in zip(pictures[far].tolist(), times.tolist(), strict=True)
@@ -173,6 +183,7 @@ def _check_labels(
     *,
     leaks: NDArray[np.int64],
     memory: int,
+    on_progress: OnProgress,
 ) -> LabelCheck:
     """Score a head with and without leaks, and doubt labels; or say why there is nothing to do.
 
@@ -187,7 +198,9 @@ def _check_labels(
     for remark, table in tries.items():
         try:
             grouped = grouped_by(table, component)
-            found = _check_in_groups(cache, features, grouped, leaks=leaks, memory=memory)
+            found = _check_in_groups(
+                cache, features, grouped, leaks=leaks, memory=memory, on_progress=on_progress
+            )
             return replace(found, remark="; ".join(filter(None, [remark, found.remark])))
         except LabelsError as error:
             reason = reason or error.problem  # its next step is that of a training
@@ -201,6 +214,7 @@ def _check_in_groups(
     *,
     leaks: NDArray[np.int64],
     memory: int,
+    on_progress: OnProgress,
 ) -> LabelCheck:
     """Score a head with and without leaks, and doubt labels; images are in groups for folds.
 
@@ -210,14 +224,15 @@ def _check_in_groups(
     the classes' frequencies alone.
     """
     dataset = load_dataset(cache, features, images, memory=memory)
-    result = fit_dataset(dataset, _CLASSIFIER, _SEARCH)
+    with counted_fits(_SEARCH, on_progress) as on_fit:
+        result = fit_dataset(dataset, _CLASSIFIER, _SEARCH, on_fit)
     clean = _score_without(leaks, dataset, result.head)
-    search = None
+    search = replace(_SEARCH, c=[result.c])
     if not images.split.equals("").all():  # of any names: some have no held-out split
         search = replace(_SEARCH, c=_about_as_good(result))
         everything = replace(images, split=CategoricalColumn.blank(len(images)))
         dataset = load_dataset(cache, features, everything, memory=memory)
-    found = _find_label_suspects(dataset, images, result, search)
+    found = _find_label_suspects(dataset, images, search, on_progress)
     return replace(found, score=result.heldout, without_leaks=clean)
 
 
@@ -235,19 +250,17 @@ def _score_without(leaks: NDArray[np.int64], dataset: CodeDataset, head: Head) -
 
 
 def _find_label_suspects(
-    dataset: CodeDataset, images: ImageTable, fitted: FitResult, search: SearchOptions | None
+    dataset: CodeDataset, images: ImageTable, search: SearchOptions, on_progress: OnProgress
 ) -> LabelCheck:
-    """Doubt labels of training images by heads that were trained without the image.
-
-    Their C is selected by `search`; where that is None it is the fitted one.
-    """
+    """Doubt labels of training images by heads that were trained without the image."""
     training = dataset.training
     if training.multilabel:
         why = "images have several labels each, and confident learning is of one class an image"
         return LabelCheck(0, [], None, None, why)
-    validation = CrossValidation(training, _CLASSIFIER, search or _SEARCH)
-    c = validation.select().best.c if search else fitted.c
-    calibration, values = validation.calibrate(c, fitted.head.scaler.name)
+    with counted_fits(search, on_progress) as on_fit:
+        validation = CrossValidation(training, _CLASSIFIER, search, on_fit)
+        best = validation.select().best
+        calibration, values = validation.calibrate(best.c, best.scaling)
     found, suggested, margins = find_suspects(calibration.probabilities(values), training.targets)
     remark = "" if is_better_than_guessing(values, training.targets) else _GUESSED
     rows, names = dataset.labelled.training.row[found], dataset.labelled.names

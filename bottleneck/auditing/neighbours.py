@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.linear import CodeMatrix
-from bottleneck.runtime import OnProgress
+from bottleneck.runtime import OnProgress, Progress, ignore_progress
 
 _TILE = 2048  # rows and columns: the products of a tile take 16 MB, a few times a core's cache
 _ROUNDING = 2e-6  # of a squared distance: products of equal codes differ from 1 by a few of 2^-24
@@ -30,7 +30,7 @@ class Neighbours:
 
 
 def find_neighbours(
-    codes: CodeMatrix, k: int, *, memory: int, on_progress: OnProgress = lambda done, total: None
+    codes: CodeMatrix, k: int, *, memory: int, on_progress: OnProgress = ignore_progress
 ) -> Neighbours:
     """Find the nearest neighbours of each row among all others, exactly.
 
@@ -62,11 +62,13 @@ def find_neighbours(
     found = Neighbours(np.zeros((n, k), np.int32), np.zeros((n, k), np.float32))
     if not k:
         return found
+    on_progress(Progress(0, n, "images compared"))
     for start, rows in _row_blocks(codes, k, memory):
         nearest, stop = _Nearest(start, rows, k), start + len(rows)
         for first, columns in _tiles(codes.blocks()):
             nearest.compare(first, columns)
-            on_progress(start + len(rows) * (first + len(columns)) // n, n)
+            compared = start + len(rows) * (first + len(columns)) // n
+            on_progress(Progress(compared, n, "images compared"))
         found.index[start:stop], found.distance[start:stop] = nearest.sorted()
     return found
 

@@ -4,17 +4,16 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from bottleneck.cli.output import print_notes
-from bottleneck.extraction import slowest_stage
-from bottleneck.runtime import StageTimer, format_duration
+from bottleneck.runtime import OnProgress, Progress, format_duration
 
 if TYPE_CHECKING:
-    from bottleneck.extraction import Progress as ExtractionProgress
     from bottleneck.finetuning import TrainingProgress
 
 _SECONDS_TO_FIRST_LINE = 2.0  # a batch log soon has an estimate; a run of a second has no line
@@ -22,45 +21,37 @@ _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_OF_NOW = 10.0
 
 
-class Progress(Protocol):
-    """Called with the number done and the number to do, and with the times of the stages."""
-
-    def __call__(self, done: int, total: int, timer: StageTimer | None = None) -> None:
-        """Show it, if it is time to."""
+@contextmanager
+def shown_progress() -> Iterator["_Bar | _PlainLines"]:
+    """Yield an `on_progress` that shows each stage; its rates count from the call with 0 done."""
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()  # None: it began without one
+    with closing(_Bar() if on_terminal else _PlainLines()) as show:
+        yield show
 
 
 @contextmanager
-def progress_of(what: str) -> Iterator[Progress]:
-    """Yield a function that shows progress; rates count from the call with 0 done."""
-    if sys.stderr is not None and sys.stderr.isatty():  # None: the process began without one
-        with closing(_Bar(what)) as bar:
-            yield bar
-    else:
-        yield _PlainLines(what)
-
-
-@contextmanager
-def extraction_progress() -> Iterator["Callable[[ExtractionProgress], None]"]:
+def extraction_progress() -> Iterator[OnProgress]:
     """Yield the `on_progress` of an extraction.
 
     It prints what was found, notes and the estimate first, then the progress, and at the end the
     notes of workers.
     """
+    from bottleneck.extraction import ExtractionProgress
+
     notes: tuple[str, ...] = ()
     printed = 0
-    with ExitStack() as stack:
-        show: Progress
+    with shown_progress() as show:
 
-        def on_progress(progress: "ExtractionProgress") -> None:
-            nonlocal show, notes, printed
-            notes = progress.notes
-            if progress.done == 0:
-                click.echo(str(progress.images), err=True)
-                print_notes(notes)
-                printed = len(notes)
-                click.echo(str(progress.estimate), err=True)
-                show = stack.enter_context(progress_of(progress.estimate.unit))
-            show(progress.done, progress.total, progress.stats.timer)
+        def on_progress(progress: Progress) -> None:
+            nonlocal notes, printed
+            if isinstance(progress, ExtractionProgress):
+                notes = progress.notes
+                if progress.done == 0:
+                    click.echo(str(progress.images), err=True)
+                    print_notes(notes)
+                    printed = len(notes)
+                    click.echo(str(progress.estimate), err=True)
+            show(progress)
 
         yield on_progress
     print_notes(notes[printed:])  # of workers, behind the bar
@@ -73,17 +64,16 @@ def tuning_progress() -> Iterator["Callable[[TrainingProgress], None]"]:
     It prints what is trained, and how, before each of them, then the images of all epochs that
     there may be.
     """
-    with ExitStack() as stack:
-        show: Progress
-        said, first = "", 1
+    with shown_progress() as show:
+        said, training, first = "", 0, 0
 
         def on_progress(progress: "TrainingProgress") -> None:
-            nonlocal show, said, first
-            if progress.done == 0:
-                stack.close()  # the bar of the training before
+            nonlocal said, training, first
+            if progress.number != training:
+                show.close()  # the bar of the training before
                 if progress.description != said:
                     click.echo(progress.description, err=True)
-                said, first = progress.description, progress.epoch
+                said, training, first = progress.description, progress.number, progress.done
                 kept_back = f", {progress.kept_back} kept back" if progress.kept_back else ""
                 begun = f", from epoch {progress.epoch} on" if progress.epoch > 1 else ""
                 click.echo(
@@ -91,12 +81,8 @@ def tuning_progress() -> Iterator["Callable[[TrainingProgress], None]"]:
                     f"images{kept_back}, a learning rate of {progress.lr:.2g}{begun}",
                     err=True,
                 )
-                show = stack.enter_context(progress_of("images"))
             # After a restart, the epochs that are left.
-            show(
-                (progress.epoch - first) * progress.images + progress.done,
-                (progress.epochs - first + 1) * progress.images,
-            )
+            show(replace(progress, done=progress.done - first, total=progress.total - first))
 
         yield on_progress
 
@@ -144,62 +130,67 @@ def _shown(rate: float) -> str:
     return f"{rate:{'.0f' if rate >= 10 else '.2g'}}/s"
 
 
-def _limited(timer: StageTimer | None) -> str:
-    return f", limited by {slowest_stage(timer)}" if timer else ""
+def _limited(progress: Progress) -> str:
+    return f", limited by {progress.limited_by}" if progress.limited_by else ""
 
 
 class _PlainLines:
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self) -> None:
         start = time.monotonic()
         self._pace = Pace(start)
         self._next = start + _SECONDS_TO_FIRST_LINE
 
-    def __call__(self, done: int, total: int, timer: StageTimer | None = None) -> None:
+    def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        self._pace.add(now, done)
-        if done == 0:
+        self._pace.add(now, progress.done)
+        if progress.done == 0:
             self._next = now + _SECONDS_TO_FIRST_LINE
         elif now >= self._next:
             self._next = now + _SECONDS_BETWEEN_LINES
-            left = format_duration((total - done) / self._pace.average)
+            left = format_duration((progress.total - progress.done) / self._pace.average)
             click.echo(
-                f"{done} of {total} {self._what}, {_shown(self._pace.now)} now, "
-                f"{_shown(self._pace.average)} on average, {left} left{_limited(timer)}",
+                f"{progress}, {_shown(self._pace.now)} now, {_shown(self._pace.average)} on "
+                f"average, {left} left{_limited(progress)}",
                 err=True,
             )
+
+    def close(self) -> None:
+        """Do nothing: lines stay."""
 
 
 class _Bar:
     """tqdm's bar, which has the average and the time that is left, with two more facts.
 
-    It appears with the first call, so that what is printed before that keeps a line of its own.
+    It appears with the first call of a stage, so that what is printed before that keeps a line of
+    its own.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self) -> None:
         from tqdm import tqdm
 
-        self._what = what
         self._make = tqdm
         self._bar: tqdm | None = None
         self._pace = Pace(time.monotonic())
 
-    def __call__(self, done: int, total: int, timer: StageTimer | None = None) -> None:
+    def __call__(self, progress: Progress) -> None:
+        done = progress.done
+        if done == 0:
+            self.close()  # the bar of the stage before
         self._pace.add(time.monotonic(), done)
         if self._bar is None:
             self._bar = self._make(
-                total=total,
+                total=progress.total,
                 initial=done,
-                unit=f" {self._what.split()[0]}",  # without "of 12 images", as it has a rate
+                unit=f" {progress.unit.split()[0]}",  # without "of 12 images", as it has a rate
                 smoothing=0,  # the average, and the time that is left by it
                 leave=False,
                 file=sys.stderr,
             )
         if done:
-            postfix = f"{_shown(self._pace.now)} now{_limited(timer)}"
+            postfix = f"{_shown(self._pace.now)} now{_limited(progress)}"
             self._bar.set_postfix_str(postfix, refresh=False)
         self._bar.update(done - self._bar.n)
-        if done == total:
+        if done == progress.total:
             self.close()
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from .options import RunOptions as RunOptions
 from .options import StorageOptions as StorageOptions
 from .options import ViewOptions as ViewOptions
 from .planning.limiting_stage import slowest_stage as slowest_stage
-from .result import Progress as Progress
+from .result import ExtractionProgress as ExtractionProgress
 from .setup.depth import choose_range as choose_range
 from .setup.depth import missing_range_notes as missing_range_notes
 from .setup.loading import load_network as load_network

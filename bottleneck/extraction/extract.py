@@ -1,7 +1,7 @@
 """Extract: compute the codes of images that are missing in a cache."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from bottleneck.extraction.planning.missing_shards import (
     layers_of,
 )
 from bottleneck.extraction.planning.shard_memory import require_shard_memory
-from bottleneck.extraction.result import ExtractionResult, Progress
+from bottleneck.extraction.result import ExtractionProgress, ExtractionResult
 from bottleneck.extraction.setup.depth import choose_range
 from bottleneck.extraction.setup.layer_names import layer_names, pool_names
 from bottleneck.extraction.setup.notes import setup_notes
@@ -43,6 +43,7 @@ from bottleneck.extraction.setup.views import choose_views
 from bottleneck.pooling import DEFAULT_POOL, name_poolings
 from bottleneck.runtime import (
     Executor,
+    OnProgress,
     RunStats,
     choose_devices,
     importing,
@@ -182,7 +183,7 @@ def extract(
         layout = storage.layout_of(existing.layout)
         plan = request.plan(existing.spec, layout, known)
         if not plan.missing:
-            begin = Progress(0, 0, RunStats(), _estimate(plan, [], storage), plan.images)
+            begin = _begin_progress(plan, RunStats(), _estimate(plan, [], storage))
             return _finish(plan, plan.update.apply(), begin, start=start)
     with importing():  # of torch: not where nothing is to be done
         from bottleneck.backbones import load_backbone
@@ -202,7 +203,7 @@ def extract(
     cache, runner = _begin(plan, backbone, devices, compute=compute, encoder=chosen.encoder)
     what = (source, backbone, layers, chosen, chosen_views)
     notes = setup_notes(*what) if plan.missing else ()
-    begin = Progress(0, estimate.passes, runner.stats, estimate, plan.images, notes)
+    begin = _begin_progress(plan, runner.stats, estimate, notes)
     end = _run(runner, plan.missing, begin, run.on_progress)
     return _finish(plan, cache, end, start=start)
 
@@ -275,18 +276,25 @@ def _begin(
     return cache, runner
 
 
+def _begin_progress(
+    plan: PlannedRun, stats: RunStats, estimate: DiskEstimate, notes: tuple[str, ...] = ()
+) -> ExtractionProgress:
+    return ExtractionProgress(
+        0, estimate.passes, estimate.unit, stats, estimate, plan.images, notes
+    )
+
+
 def _run(
     runner: "LocalRunner | DistributedRunner",
     missing: MissingShards,
-    begin: Progress,
-    on_progress: Callable[[Progress], None] | None,
-) -> Progress:
+    begin: ExtractionProgress,
+    on_progress: OnProgress,
+) -> ExtractionProgress:
     """Make the missing shards, report progress, and return the last."""
 
-    def report(done: int) -> Progress:
+    def report(done: int) -> ExtractionProgress:
         progress = replace(begin, done=done, notes=(*begin.notes, *runner.notes))
-        if on_progress:
-            on_progress(progress)
+        on_progress(progress)
         return progress
 
     if not missing:
@@ -297,7 +305,9 @@ def _run(
     return last
 
 
-def _finish(plan: PlannedRun, cache: Cache, end: Progress, *, start: float) -> ExtractionResult:
+def _finish(
+    plan: PlannedRun, cache: Cache, end: ExtractionProgress, *, start: float
+) -> ExtractionResult:
     """Record that the shards are of the images as they are now, and describe what was done."""
     series, task = plan.request.series, plan.request.run.task
     cache, removed_rows = plan.update.finish(cache, series), plan.update.removed_rows

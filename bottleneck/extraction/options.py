@@ -1,6 +1,6 @@
 """Options of an extraction: how codes are stored and computed, and which shards a run makes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -9,13 +9,13 @@ import numpy as np
 from bottleneck.cache import COMPRESSIONS, DTYPES, MAX_SHARD_SIZE, SeriesLike, StorageLayout
 from bottleneck.data import ViewRecipe
 from bottleneck.errors import InvalidOptionError
-from bottleneck.extraction.result import Progress
 from bottleneck.runtime import (
     PRECISIONS,
     RUNTIMES,
     ArrayTask,
     Executor,
     OnProgress,
+    ignore_progress,
     require_one_of,
     require_positive,
 )
@@ -233,12 +233,10 @@ class RunOptions:
     executor : Executor, optional
         Workers that make the shards, each with a device of its own. The default is this process.
     on_progress : callable, optional
-        Called with a `Progress`: first with 0 images done, before any image is encoded, then after
-        each batch, or after each shard if an executor's workers make them. Not called if there
-        is nothing to do.
-    on_compare : callable, optional
-        Called with the number of images whose bytes are compared with those that their codes were
-        made of, and of how many: those of another size or time, before anything is encoded.
+        Called with a `Progress`: while images of another size or time are compared with those that
+        their codes were made of, if there are any. Then with an `ExtractionProgress`: with 0 images
+        done before any image is encoded, then after each batch, or after each shard if an
+        executor's workers make them. Not called if there is nothing to do.
     retry_rejected : bool
         Whether to try rejected images again although their files look unchanged.
     check_content : bool
@@ -256,8 +254,7 @@ class RunOptions:
 
     task: ArrayTask = ArrayTask()
     executor: Executor | None = None
-    on_progress: Callable[[Progress], None] | None = None
-    on_compare: OnProgress | None = None
+    on_progress: OnProgress = ignore_progress
     retry_rejected: bool = False
     check_content: bool = False
     redo: Iterable[tuple[SeriesLike, int]] = ()

@@ -1,6 +1,5 @@
 """Repair a cache: extract again what fails its checks."""
 
-from collections.abc import Callable
 from os import PathLike
 
 from torch import nn
@@ -9,9 +8,9 @@ from bottleneck.cache import CacheLike, Series, cache_path, find_problems, recov
 from bottleneck.data import ImageSource, open_images, require_existing
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RunOptions, StorageOptions
-from bottleneck.extraction.result import Progress, RepairResult
+from bottleneck.extraction.result import RepairResult
 from bottleneck.extraction.setup.loading import locate_network, require_decoder_of
-from bottleneck.runtime import Executor, OnProgress, require_options
+from bottleneck.runtime import Executor, OnProgress, ignore_progress, require_options
 
 
 def repair(
@@ -22,8 +21,7 @@ def repair(
     weights: str | PathLike[str] | None = None,
     compute: ComputeOptions = ComputeOptions(),
     executor: Executor | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    on_compare: OnProgress | None = None,
+    on_progress: OnProgress = ignore_progress,
     force: bool = False,
 ) -> RepairResult:
     """Find what fails its checks in a cache, and compute it again.
@@ -48,8 +46,6 @@ def repair(
         Workers that make the shards, as in `RunOptions`.
     on_progress : callable, optional
         Called with a `Progress`, as in `RunOptions`.
-    on_compare : callable, optional
-        Called while images are compared with the shards, as in `RunOptions`.
     force : bool
         Whether to start although the disk may be too small.
 
@@ -102,7 +98,6 @@ def repair(
         run=RunOptions(
             executor=executor,
             on_progress=on_progress,
-            on_compare=on_compare,
             check_content="images.csv" in recovered.lost,  # sizes and times were lost with it
             redo=[
                 (Series(item.layer, item.view), item.shard)

@@ -12,6 +12,7 @@ from bottleneck.extraction.planning.missing_shards import OtherTasks
 from bottleneck.runtime import (
     ArrayTask,
     PreformattedText,
+    Progress,
     RunStats,
     array_expression,
     escape_unprintable,
@@ -20,7 +21,7 @@ from bottleneck.runtime import (
 
 
 @dataclass(frozen=True)
-class Progress:
+class ExtractionProgress(Progress):
     """How far an extraction has come.
 
     Attributes
@@ -28,6 +29,8 @@ class Progress:
     done, total : int
         Images that were encoded in this run, and that are to be encoded; one counts once for each
         view.
+    unit : str
+        Images, or views of how many images.
     stats : RunStats
         The time of each stage so far.
     estimate : DiskEstimate
@@ -39,17 +42,15 @@ class Progress:
         finished a shard.
     """
 
-    done: int
-    total: int
     stats: RunStats
     estimate: DiskEstimate
     images: SourceSummary
     notes: tuple[str, ...] = ()
 
     @property
-    def counts(self) -> tuple[int, int]:
-        """How many images were encoded, and how many are to be; see `bottleneck.ProgressBar`."""
-        return self.done, self.total
+    def limited_by(self) -> str:
+        """The stage that limits the rate; see `bottleneck.extraction.slowest_stage`."""
+        return slowest_stage(self.stats.timer)
 
 
 @dataclass(frozen=True)

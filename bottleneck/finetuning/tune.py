@@ -46,6 +46,7 @@ from bottleneck.fitting import (
 from bottleneck.linear import TrainingSet
 from bottleneck.runtime import (
     choose_device,
+    ignore_progress,
     memory_errors,
     native_precision,
     require_left_out,
@@ -67,7 +68,7 @@ def tune(
     transform: TransformLike | None = None,
     augmentations: Sequence[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> TuneResult:
     """Train the layers behind a cached one; or, from images, the whole network.
 
@@ -192,7 +193,7 @@ def _tune(
     options: TuneOptions,
     *,
     resume: Path | None,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
 ) -> TuneResult:
     training, heldout, tail = dataset.training, dataset.heldout, dataset.tail
     # The record names the precision that was computed in, and not one that the device lacks.

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count
 
 from bottleneck.cache import CacheLike, open_cache
 from bottleneck.errors import InvalidOptionError, LabelsError
@@ -17,7 +16,7 @@ from bottleneck.fitting.loading.features import Views, resolve_features
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images
 from bottleneck.fitting.scoring.judged_split import JudgedSplit
 from bottleneck.fitting.scoring.metrics import calibration_error
-from bottleneck.fitting.selection.cross_validation import CrossValidation, most_fits
+from bottleneck.fitting.selection.cross_validation import CrossValidation, counted_fits
 from bottleneck.fitting.selection.folds import make_folds, require_foldable
 from bottleneck.fitting.selection.nested import OuterFold
 from bottleneck.fitting.selection.options import SearchOptions
@@ -34,6 +33,7 @@ from bottleneck.runtime import (
     DaskExecutor,
     Executor,
     OnProgress,
+    ignore_progress,
     memory_errors,
     require_left_out,
     require_options,
@@ -50,7 +50,7 @@ def fit(
     labels: LabelSource | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> FitResult:
     """Train a linear classifier on cached codes; no network and no images are needed.
 
@@ -82,8 +82,8 @@ def fit(
         Dask cluster whose workers hold the codes; this process by default. The workers must see the
         cache by the same path.
     on_progress : callable, optional
-        Called with the number of classifiers that are trained in the folds, and how many there may
-        be. The search over C often ends earlier.
+        Called with the `Progress` of the classifiers that are trained in the folds, of as many as
+        there may be. The search over C often ends earlier.
 
     Returns
     -------
@@ -127,11 +127,8 @@ def fit(
     if list(named) == store.layers:  # the caller gave no order: sort by depth
         named = store.layer_costs(features.layers)
     dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
-    total = most_fits(search)
-    fits = count(1)
-    on_progress(0, total)
-    result = fit_dataset(dataset, options, search, lambda: on_progress(next(fits), total))
-    on_progress(total, total)
+    with counted_fits(search, on_progress) as on_fit:
+        result = fit_dataset(dataset, options, search, on_fit)
     shares = {layer: result.shares[layer] for layer in named}
     result = replace(result, labels=images.summary, shares=shares)
     return result.with_seconds(time.monotonic() - start)

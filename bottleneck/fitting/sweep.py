@@ -33,6 +33,8 @@ from bottleneck.linear import ClassifierOptions, TrainingSet
 from bottleneck.runtime import (
     Executor,
     OnProgress,
+    Progress,
+    ignore_progress,
     require_options,
     require_shared_paths,
     spare_memory,
@@ -49,7 +51,7 @@ def sweep(
     labels: LabelSource | None = None,
     memory: int | None = None,
     executor: Executor | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> SweepResult:
     """Cross-validate classifiers on every layer of a cache; no network and no images are needed.
 
@@ -79,7 +81,7 @@ def sweep(
     executor : Executor, optional
         Its workers train one row each; this process trains all rows by default.
     on_progress : callable, optional
-        Called with the number of finished rows and the number of all rows, first with 0.
+        Called with the `Progress` of the rows, first with 0 done.
 
     Returns
     -------
@@ -113,8 +115,7 @@ def sweep(
     costs = _compared_features(store, layers, views)
     images = _comparable_images(store, labelled.table, list(costs), search)
     tasks = [_Task(features, options) for features in costs for options in classifiers]
-    on_progress = on_progress or (lambda done, total: None)
-    on_progress(0, len(tasks))
+    on_progress(Progress(0, len(tasks), "classifiers"))
     results: dict[_Task, SweepRow] = {}
     if executor is None:
         trained = _train(store, images, tasks, search, memory)
@@ -123,7 +124,7 @@ def sweep(
         trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
         results[task] = replace(row, cost=costs[task.features])
-        on_progress(len(results), len(tasks))
+        on_progress(Progress(len(results), len(tasks), "classifiers"))
     left_out = int((labelled.table.has_label & ~images.has_label).sum())
     return SweepResult(
         (results[task] for task in tasks),

@@ -50,7 +50,7 @@ def collect(
     thumbnails : Thumbnails
         Of the cache's images.
     on_progress : callable
-        Called with the images that the audit compared with all others, and with all images.
+        Called with the `Progress` of each stage of the audit, and of the comparison of layers.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def collect(
     found = audit(cache, layers=request.layers, labels=images, on_progress=on_progress)
     # A tuned tail reads maps. The linear heads that it is compared with read their averages.
     codes = cache if isinstance(head, Head) else pooled(cache)
-    compared = _compare_layers(head, codes, images, request.layers)
+    compared = _compare_layers(head, codes, images, request.layers, on_progress)
     curve = _draw_curve(head, codes, images, compared)
     return Findings(request, cache, head, judged, basis, found, compared, curve, thumbnails)
 
@@ -106,11 +106,15 @@ def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedI
 
 
 def _compare_layers(
-    head: Classifier, cache: Cache, images: LabelledImages, layers: str | Sequence[str]
+    head: Classifier,
+    cache: Cache,
+    images: LabelledImages,
+    layers: str | Sequence[str],
+    on_progress: OnProgress,
 ) -> SweepResult | str:
     clf = head.options if isinstance(head, Head) else "softmax"
     try:
-        return sweep(cache, clf, layers=layers, views=1, labels=images)
+        return sweep(cache, clf, layers=layers, views=1, labels=images, on_progress=on_progress)
     except LabelsError as error:
         return str(error)
 

@@ -19,6 +19,7 @@ from bottleneck.reporting.sections.verdict import verdict
 from bottleneck.reporting.thumbnails import Thumbnails
 from bottleneck.runtime import (
     OnProgress,
+    ignore_progress,
     require_positive,
     require_writable_output,
     write_text_atomic,
@@ -43,7 +44,7 @@ def report(
     model: "str | nn.Module | None" = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> ReportResult:
     """Write one HTML page about a cache and a head, with all that it shows inside.
 
@@ -82,7 +83,8 @@ def report(
     device : str
         Where a tuned tail computes.
     on_progress : callable, optional
-        Called with the number of images that were compared with all others, and of all images.
+        Called with the `Progress` of each stage: images are compared with all others, classifiers
+        are trained to examine labels, then to compare layers.
 
     Returns
     -------

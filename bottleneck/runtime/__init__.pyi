@@ -49,7 +49,9 @@ from .process.shutdown import request_stop as request_stop
 from .process.startup import configure_process as configure_process
 from .process.startup import import_seconds as import_seconds
 from .process.startup import importing as importing
-from .progress_bar import OnProgress as OnProgress
+from .progress import OnProgress as OnProgress
+from .progress import Progress as Progress
+from .progress import ignore_progress as ignore_progress
 from .read_ahead import read_ahead as read_ahead
 from .schedulers.array_task import ArrayTask as ArrayTask
 from .schedulers.array_task import array_expression as array_expression

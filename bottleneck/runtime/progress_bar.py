@@ -1,29 +1,18 @@
 """A progress bar for Python: in a notebook or on a terminal."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from bottleneck.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-
-OnProgress = Callable[[int, int], None]  # called with how many are done, and of how many
-
-
-class Counted(Protocol):
-    """What the longer verbs report: they count images."""
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many are done, and how many there may be."""
-        ...
 
 
 class ProgressBar:
     """Shows how far a verb has come: the `on_progress` of any of them.
 
     tqdm draws it: in a notebook with ipywidgets as a widget, elsewhere as text on standard error. A
-    new bar begins where the work has several parts, such as the trainings of a tuned tail.
+    new bar begins with each stage of the work, such as each training of a tuned tail.
 
     Parameters
     ----------
@@ -34,32 +23,31 @@ class ProgressBar:
     --------
     >>> import bottleneck as bn  # doctest: +SKIP
     >>> sweep = bn.sweep("photos.cache", on_progress=bn.ProgressBar("sweep"))  # doctest: +SKIP
-    sweep:  50%|█████     | 8/16 [00:03<00:03,  2.51it/s]
+    sweep:  50%|█████     | 8/16 [00:03<00:03,  2.51 classifiers/s]
     """
 
     def __init__(self, description: str = "") -> None:
         self._description = description
         self._bar: tqdm | None = None
+        self._stage = ("", 0)
 
-    def __call__(self, progress: "int | Counted", total: int | None = None) -> None:
-        """Show it.
-
-        Parameters
-        ----------
-        progress : int or Counted
-            How many are done; or an object that has `counts`.
-        total : int, optional
-            How many there are; needed with a number.
-        """
-        done, total = (progress, total) if isinstance(progress, int) else progress.counts
-        if self._bar is not None and (total != self._bar.total or done < self._bar.n):
+    def __call__(self, progress: Progress) -> None:
+        """Show how far a verb has come."""
+        done, stage = progress.done, (progress.unit, progress.total)
+        if self._bar is not None and (stage != self._stage or done < self._bar.n):
             self._end()
         if self._bar is None:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=total, initial=done, desc=self._description or None)
+            self._stage = stage
+            self._bar = tqdm(
+                total=progress.total,
+                initial=done,
+                desc=self._description or None,
+                unit=f" {progress.unit}",
+            )
         self._bar.update(done - self._bar.n)
-        if done == total:
+        if done == progress.total:
             self._end()
 
     def _end(self) -> None:

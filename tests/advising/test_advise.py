@@ -81,14 +81,14 @@ def test_views_that_are_there_are_measured_and_take_part(tmp_path: Path) -> None
 def test_the_score_is_that_of_cross_validation_and_nothing_is_written(tmp_path: Path) -> None:
     path = layered_cache(tmp_path / "cache", 90, early=1.0, late=2.0)
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    progress: list[tuple[int, int]] = []
-    found = bn.advise(path, on_progress=lambda done, total: progress.append((done, total)))
+    told: list[bn.Progress] = []
+    found = bn.advise(path, on_progress=told.append)
     for one in found.comparison.strategies:
         cv = bn.fit(path, "svm", layers=one.features.layers, search=QUICK_SEARCH).search
         assert cv is not None
         # Folds of nearly the same size: the mean over folds is nearly that over images.
         assert found.comparison.score(one) == pytest.approx(cv.best.mean, abs=0.03)
-    assert progress == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told == [bn.Progress(done, 4, "measurements") for done in range(5)]
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
 
 

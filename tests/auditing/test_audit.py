@@ -4,7 +4,7 @@ import csv
 import shutil
 from hashlib import sha256
 from importlib import import_module
-from itertools import count
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ def planted(photos: Path) -> Path:
 def test_copies_leaks_and_the_wrong_label_are_found(planted: Path, extract_tiny: Extract) -> None:
     cache = extract_tiny(planted, layers=["layer2", "layer3"]).cache
     before = {path: path.read_bytes() for path in cache.path.rglob("*") if path.is_file()}
-    progress: list[tuple[int, int]] = []
-    found = bn.audit(cache, on_progress=lambda done, total: progress.append((done, total)))
+    told: list[bn.Progress] = []
+    found = bn.audit(cache, on_progress=told.append)
     assert [group.paths for group in found.duplicates] == [
         ("train/ants/ants000.jpg", "val/ants/copy.jpg"),
         ("train/ants/ants002.jpg", "train/bees/wrong.jpg"),
@@ -54,7 +54,15 @@ def test_copies_leaks_and_the_wrong_label_are_found(planted: Path, extract_tiny:
     assert score is not None
     assert clean is not None
     assert (score.n, clean.n) == (14, 14 - found.leaks)
-    assert progress[-1] == (37, 37)  # the second of two equal images is not compared
+    compared, *trained = [
+        list(of_one) for _, of_one in groupby(told, lambda each: (each.unit, each.total))
+    ]
+    # Without the second of two equal images.
+    assert (compared[0].done, str(compared[-1])) == (0, "37 of 37 images compared")
+    assert len(trained) == 2  # to select C on the images in train, then to judge all of them
+    for stage in trained:
+        assert {progress.unit for progress in stage} == {"fits at most"}
+        assert (stage[0].done, stage[-1].done) == (0, stage[0].total)
     assert {path: path.read_bytes() for path in before} == before
 
 

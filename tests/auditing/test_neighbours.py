@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from bottleneck.auditing import neighbours
 from bottleneck.auditing.neighbours import find_neighbours
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
+from bottleneck.runtime import Progress
 from tests.helpers.problems import Rows
 
 
@@ -44,16 +45,17 @@ def test_codes_outside_of_memory_are_read_as_rarely_as_memory_allows(
 ) -> None:
     monkeypatch.setattr(neighbours, "_TILE", 4)
     matrix = Rows(unit(40, 6), (7,), in_memory=False)
-    done: list[tuple[int, int]] = []
+    told: list[Progress] = []
     find_neighbours(
         matrix,
         3,
         memory=images * (4 * 6 + 8 * 3),
-        on_progress=lambda count, total: done.append((count, total)),
+        on_progress=told.append,
     )
     assert matrix.reads == passes
+    done = [progress.done for progress in told]
     assert done == sorted(done)
-    assert done[-1] == (40, 40)
+    assert (done[0], str(told[-1])) == (0, "40 of 40 images compared")
 
 
 def test_an_image_alone_has_no_neighbours() -> None:

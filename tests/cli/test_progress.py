@@ -12,17 +12,17 @@ import pytest
 from bottleneck.cli.main import main
 from bottleneck.cli.progress import (
     Pace,
-    Progress,
     extraction_progress,
-    progress_of,
+    shown_progress,
     tuning_progress,
 )
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.summary import SourceSummary
 from bottleneck.extraction.planning.disk_space import DiskEstimate
-from bottleneck.extraction.result import Progress as ExtractionProgress
+from bottleneck.extraction.result import ExtractionProgress
 from bottleneck.finetuning.training.run import EpochScores, TrainingProgress
-from bottleneck.runtime.timing import RunStats, StageTimer
+from bottleneck.runtime import OnProgress, Progress
+from bottleneck.runtime.timing import RunStats
 
 
 class Time:
@@ -42,10 +42,18 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Time:
     return moved
 
 
-def timer(**seconds: float) -> StageTimer:
-    made = StageTimer()
-    made.seconds.update(seconds)
-    return made
+def encoded(rows: int, views: int = 1, notes: tuple[str, ...] = ()) -> ExtractionProgress:
+    """An extraction that begins."""
+    estimate = DiskEstimate(Path("cache"), rows, rows * views, {}, free=0)
+    found = SourceSummary(rows, 0, 1, 0, {}, SourceNotes())
+    return ExtractionProgress(0, estimate.passes, estimate.unit, RunStats(), estimate, found, notes)
+
+
+def limited(begin: ExtractionProgress, done: int, **seconds: float) -> ExtractionProgress:
+    """The same, later: its stages took so many seconds."""
+    stats = RunStats()
+    stats.timer.seconds.update(seconds)
+    return replace(begin, done=done, stats=stats)
 
 
 # Pace
@@ -83,18 +91,18 @@ def test_no_time_is_no_pace() -> None:
 # Lines of a batch log
 
 
-def _images_done(progress: Progress, at: Time, steps: list[tuple[float, int]]) -> None:
+def _images_done(show: OnProgress, at: Time, steps: list[tuple[float, int]]) -> None:
     for seconds, done in steps:
         at.now = 2000.0 + seconds
-        progress(done, 9000, timer(wait=1.0, forward=9.0))
+        show(limited(encoded(9000), done, wait=1.0, forward=9.0))
 
 
 def test_the_first_line_is_early_and_then_one_every_ten_seconds(
     at: Time, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with progress_of("images") as progress:
+    with shown_progress() as show:
         steps = [(0.0, 0), (1.0, 300), (2.0, 600), (3.0, 900), (11.9, 3500), (12.0, 3600)]
-        _images_done(progress, at, [*steps, (13.0, 3800), (22.0, 4000)])
+        _images_done(show, at, [*steps, (13.0, 3800), (22.0, 4000)])
     # Now: since 3 s at 12 s would be 9 s, so since 2 s; and since 12 s at 22 s.
     assert capsys.readouterr().err.splitlines() == [
         "600 of 9000 images, 300/s now, 300/s on average, 28 s left, limited by forward",
@@ -107,19 +115,19 @@ def test_without_standard_error_nothing_is_written(
     at: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", None)  # as Python has it where a process began without one
-    with progress_of("images") as progress:
-        _images_done(progress, at, [(0.0, 0), (3.0, 900), (13.0, 9000)])
+    with shown_progress() as show:
+        _images_done(show, at, [(0.0, 0), (3.0, 900), (13.0, 9000)])
 
 
 def test_a_short_run_has_no_line(at: Time, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_of("images") as progress:
-        _images_done(progress, at, [(0.0, 0), (0.9, 4500), (1.9, 9000)])
+    with shown_progress() as show:
+        _images_done(show, at, [(0.0, 0), (0.9, 4500), (1.9, 9000)])
     assert capsys.readouterr().err == ""
 
 
 def test_a_long_time_is_in_minutes_or_hours(at: Time, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_of("images") as progress:
-        _images_done(progress, at, [(0.0, 0), (4.0, 2), (400.0, 4000)])
+    with shown_progress() as show:
+        _images_done(show, at, [(0.0, 0), (4.0, 2), (400.0, 4000)])
     # 8998 images of two seconds each, and 5000 of a tenth of a second
     assert [line.split(", ")[3] for line in capsys.readouterr().err.splitlines()] == [
         "5 h 0 min left",
@@ -138,18 +146,18 @@ def test_a_long_time_is_in_minutes_or_hours(at: Time, capsys: pytest.CaptureFixt
 def test_the_line_names_the_limit(
     at: Time, capsys: pytest.CaptureFixture[str], seconds: dict[str, float], stage: str
 ) -> None:
-    with progress_of("images") as progress:
+    with shown_progress() as show:
         at.now += 4
-        progress(8, 16, timer(**seconds))
+        show(limited(encoded(16), 8, **seconds))
     assert capsys.readouterr().err == (
         f"8 of 16 images, 2/s now, 2/s on average, 4 s left, limited by {stage}\n"
     )
 
 
-def test_without_a_timer_no_limit_is_shown(at: Time, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_of("classifiers") as progress:
+def test_without_stages_no_limit_is_shown(at: Time, capsys: pytest.CaptureFixture[str]) -> None:
+    with shown_progress() as show:
         at.now += 20
-        progress(1, 4)
+        show(Progress(1, 4, "classifiers"))
     line = "1 of 4 classifiers, 0.05/s now, 0.05/s on average, 60 s left\n"
     assert capsys.readouterr().err == line
 
@@ -160,9 +168,7 @@ def test_without_a_timer_no_limit_is_shown(at: Time, capsys: pytest.CaptureFixtu
 def test_an_extraction_counts_views_where_images_have_several(
     at: Time, capsys: pytest.CaptureFixture[str], rows: int, what: str
 ) -> None:
-    estimate = DiskEstimate(Path("cache"), rows, 3584, {}, free=0)
-    found = SourceSummary(rows, 0, 1, 0, {}, SourceNotes())
-    begin = ExtractionProgress(0, estimate.passes, RunStats(), estimate, found)
+    begin = encoded(rows, 3584 // rows)
     with extraction_progress() as on_progress:
         on_progress(begin)
         at.now += 10
@@ -173,9 +179,7 @@ def test_an_extraction_counts_views_where_images_have_several(
 
 
 def test_notes_of_workers_follow_the_progress(capsys: pytest.CaptureFixture[str]) -> None:
-    estimate = DiskEstimate(Path("cache"), 8, 8, {}, free=0)
-    found = SourceSummary(8, 0, 1, 0, {}, SourceNotes())
-    begin = ExtractionProgress(0, 8, RunStats(), estimate, found, ("early",))
+    begin = encoded(8, notes=("early",))
     with click.Context(main), extraction_progress() as on_progress:
         on_progress(begin)
         for done in (4, 8):
@@ -190,12 +194,14 @@ def test_notes_of_workers_follow_the_progress(capsys: pytest.CaptureFixture[str]
 
 def trainings() -> Iterator[tuple[int, TrainingProgress]]:
     """Two trials, the second of which goes on from its third epoch, and the seconds they take."""
-    start = TrainingProgress("tail; maps", 0.001, 1, 4, 0, 100, 25, EpochScores(0), 1, 6)
+    start = TrainingProgress(
+        *(0, 400, "images"), "tail; maps", 0.001, 1, 4, 100, 25, EpochScores(0), 1, 6
+    )
     yield 0, start
     yield 10, replace(start, done=50)
-    again = replace(start, lr=0.01, epoch=3, number=2)
+    again = replace(start, lr=0.01, done=200, epoch=3, number=2)
     yield 0, again
-    yield 10, replace(again, epoch=4, done=20)
+    yield 10, replace(again, epoch=4, done=320)
 
 
 def test_each_training_says_on_what_and_how_and_counts_what_is_left_of_it(
@@ -225,12 +231,13 @@ def test_a_terminal_has_a_bar_with_pace_time_left_and_limit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _on_a_terminal(monkeypatch)
-    with progress_of("views of 8 images") as progress:
+    begin = encoded(8, views=5)
+    with shown_progress() as show:
         assert capsys.readouterr().err == ""  # what is printed before has a line of its own
-        progress(0, 40, timer())
+        show(begin)
         assert "0/40" in capsys.readouterr().err
         time.sleep(0.2)  # tqdm draws ten times a second at most
-        progress(10, 40, timer(wait=9.0, forward=1.0, decode=2.0))
+        show(limited(begin, 10, wait=9.0, forward=1.0, decode=2.0))
         shown = capsys.readouterr().err
     assert "10/40" in shown
     assert " views/s" in shown
@@ -251,14 +258,36 @@ def test_each_training_has_a_bar_of_its_own(
     assert "0/200" in shown
 
 
-def test_the_bar_of_work_without_a_timer(
+def test_each_stage_has_a_bar_and_rates_of_its_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _on_a_terminal(monkeypatch)
-    with progress_of("classifiers") as progress:
-        progress(0, 4)
+    with shown_progress() as show:
+        show(Progress(0, 9, "images compared"))
         time.sleep(0.2)
-        progress(1, 4)
+        show(Progress(0, 4, "fits at most"))
+        time.sleep(0.2)
+        show(Progress(1, 4, "fits at most"))
     shown = capsys.readouterr().err
+    assert "0/9" in shown
     assert "1/4" in shown
+    assert " fits/s" in shown
     assert "/s now]" in shown
+
+
+def test_lines_of_each_stage_count_from_its_begin(
+    at: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with shown_progress() as show:
+        for seconds, progress in [
+            (0, Progress(0, 9, "images compared")),
+            (3, Progress(6, 9, "images compared")),
+            (50, Progress(0, 4, "fits at most")),
+            (4, Progress(1, 4, "fits at most")),
+        ]:
+            at.now += seconds
+            show(progress)
+    assert capsys.readouterr().err.splitlines() == [
+        "6 of 9 images compared, 2/s now, 2/s on average, 2 s left",
+        "1 of 4 fits at most, 0.25/s now, 0.25/s on average, 12 s left",
+    ]

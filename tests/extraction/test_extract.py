@@ -28,7 +28,7 @@ from bottleneck.errors import (
 from bottleneck.extraction import options as module
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.repair import repair
-from bottleneck.extraction.result import Progress
+from bottleneck.extraction.result import ExtractionProgress
 from bottleneck.runtime.executors.backends import open_executor
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers.cli import expected_codes
@@ -430,7 +430,7 @@ def test_a_task_retries_rejected_images_of_its_own_shards(
 
 
 def test_progress_is_reported_after_each_batch(photos: Path, extract_tiny: Extract) -> None:
-    told: list[Progress] = []
+    told: list[ExtractionProgress] = []
     done = extract_tiny(photos, batch_size=5, on_progress=told.append)
     assert [progress.done for progress in told] == [0, 5, 8, 13, 16, 21, 24, 29, 32, 36]
     assert all((at.total, at.stats) == (36, done.stats) for at in told)

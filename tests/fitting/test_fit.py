@@ -35,6 +35,7 @@ from bottleneck.fitting.selection.cross_validation import CrossValidation
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear.calibration import fit_temperature
 from bottleneck.linear.training import ClassifierOptions
+from bottleneck.runtime import Progress
 from tests.helpers.datasets import by_sklearn, clouds, several, training, written_cache
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import write_photographs
@@ -677,20 +678,20 @@ def test_a_layer_must_be_chosen_among_several(cache: Path) -> None:
 def test_progress_counts_every_classifier_up_to_the_most_there_may_be(
     split: Path, nested: bool
 ) -> None:
-    counts: list[tuple[int, int]] = []
+    told: list[Progress] = []
     search = SearchOptions(c=[0.1, 1.0], cv=2, nested=nested)
-    fit(split, "svm", search=search, on_progress=lambda *n: counts.append(n))
+    fit(split, "svm", search=search, on_progress=told.append)
     fits = 2 * (2 + 1) + 1  # in each fold two and the calibration's; then all rows
     total = 3 * fits if nested else fits
-    assert counts == [(n, total) for n in [*range(total + 1), total]]
+    assert told == [Progress(n, total, "fits at most") for n in [*range(total + 1), total]]
 
 
 def test_the_progress_of_a_search_ends_with_it(split: Path) -> None:
-    counts: list[tuple[int, int]] = []
-    result = fit(split, "svm", on_progress=lambda *n: counts.append(n))
+    told: list[Progress] = []
+    result = fit(split, "svm", on_progress=told.append)
     assert result.search is not None
-    done, totals = zip(*counts, strict=True)
+    done = [progress.done for progress in told]
     fits = result.search.folds * (len(result.search.candidates) + 1) + 1
-    assert done[:-1] == tuple(range(fits + 1))
-    assert set(totals) == {done[-1]}
+    assert done[:-1] == list(range(fits + 1))
+    assert {progress.total for progress in told} == {done[-1]}
     assert fits <= done[-1]

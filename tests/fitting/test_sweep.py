@@ -33,6 +33,7 @@ from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult
 from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.linear.training import ClassifierOptions
+from bottleneck.runtime import Progress
 from tests.helpers.datasets import cache_of_layers, clouds, several, written_cache
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import a_manifest, set_work
@@ -270,15 +271,15 @@ def test_the_call_trains_the_recommended_row_of_a_cache_with_views(
 
 
 def test_progress_is_reported_after_each_row(three: Path) -> None:
-    told: list[tuple[int, int]] = []
+    told: list[Progress] = []
     sweep(
         three,
         [SVM, SOFTMAX],
         layers=["a", "b"],
         search=SearchOptions(c=[1.0], cv=2),
-        on_progress=lambda *n: told.append(n),
+        on_progress=told.append,
     )
-    assert told == [(done, 6) for done in range(7)]
+    assert told == [Progress(done, 6, "classifiers") for done in range(7)]
 
 
 def test_labels_of_a_csv_replace_those_of_the_cache(three: Path, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from scipy.special import expit, logsumexp, softmax
 
 from bottleneck.linear.classifiers import prepare_path
 from bottleneck.linear.matrix import CodeMatrix
+from bottleneck.linear.solver.array_api import Array
 from bottleneck.linear.solver.design import Design, Intercept, ToDevice, keep_numpy
 from bottleneck.linear.solver.eigenbasis import make_design
 from bottleneck.linear.solver.losses import (
-    Array,
     Logistic,
     Loss,
     LossSums,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bottleneck.errors import WorkerError
-from bottleneck.extraction.result import Progress
+from bottleneck.extraction.result import ExtractionProgress
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult
@@ -37,7 +37,7 @@ def test_a_worker_that_is_killed_costs_the_shards_that_it_was_at(
     alone = extract_tiny(photos, tmp_path / "alone", **options)
     standing: dict[Path, int] = {}
 
-    def kill_one(progress: Progress) -> None:
+    def kill_one(progress: ExtractionProgress) -> None:
         if progress.done >= 6 and not standing:
             shards = (tmp_path / "workers" / "codes").rglob("*.h5")
             standing.update({shard: shard.stat().st_ino for shard in shards})

@@ -11,7 +11,7 @@ from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.data import ImageSource
 from bottleneck.errors import ImageError, ShardError
-from bottleneck.runtime import OnProgress, sha256
+from bottleneck.runtime import OnProgress, Progress, ignore_progress, sha256
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def compare_content(
     cache: CacheDirectory,
     source: ImageSource,
     rows: NDArray[np.int64],
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> ContentComparison:
     """Compare images with the shards that hold them. Each image is read once.
 
@@ -56,7 +56,7 @@ def compare_content(
     rows : ndarray of int64
         The rows to compare, ascending.
     on_progress : callable, optional
-        Called with the number of rows that are compared, and of how many; not if there are none.
+        Called with the `Progress` of the images that are compared; not if there are none.
 
     Raises
     ------
@@ -70,8 +70,7 @@ def compare_content(
     done = 0
     with ThreadPoolExecutor() as readers:
         for shard, where, _ in cache.by_shard(rows):
-            if on_progress:
-                on_progress(done, len(rows))
+            on_progress(Progress(done, len(rows), "images compared"))
             members = rows[where].tolist()
             done += len(members)
             if not (known := stored_digests(cache, shard, members)):
@@ -83,8 +82,8 @@ def compare_content(
             differing = dict(item for items in older.values() for item in items)
             digests |= differing
             same += [row for row in members if row not in differing]
-    if on_progress and done:
-        on_progress(done, len(rows))
+    if done:
+        on_progress(Progress(done, len(rows), "images compared"))
     return ContentComparison(
         np.array(same, dtype=np.int64),
         np.array(sorted(digests), dtype=np.int64),

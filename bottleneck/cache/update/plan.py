@@ -46,7 +46,7 @@ from bottleneck.data import ImageSource, ImageTable, ViewRecipe
 from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
 from bottleneck.model_reference import ModelReference
 from bottleneck.pooling import pooled_name
-from bottleneck.runtime import ArrayTask, OnProgress, write_text_atomic
+from bottleneck.runtime import ArrayTask, OnProgress, ignore_progress, write_text_atomic
 from bottleneck.spec import Spec
 
 
@@ -180,7 +180,7 @@ def plan_update(
     view_recipe: ViewRecipe | None = None,
     check_content: bool = False,
     task: ArrayTask = ArrayTask(),
-    on_compare: OnProgress | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> CacheUpdate:
     """Plan a new cache, or the update of an existing one to the images as they are now.
 
@@ -206,8 +206,8 @@ def plan_update(
         Whether images of the same size and time are read and compared as well.
     task : ArrayTask
         Part of the shards whose images are compared. The others' rows stay as they are.
-    on_compare : callable, optional
-        Called with the number of images that are compared, and of how many.
+    on_progress : callable, optional
+        Called with the `Progress` of the images that are compared.
 
     Returns
     -------
@@ -234,7 +234,7 @@ def plan_update(
     planned = dataclasses.replace(opened, manifest=_with_recipe(opened, view_recipe))
     if opened.images is images and not check_content:  # the usual case for one of many tasks
         return CacheUpdate(planned, ImageChanges(), opened, images)
-    return _compare(opened, planned, source, task, on_compare, check_content=check_content)
+    return _compare(opened, planned, source, task, on_progress, check_content=check_content)
 
 
 def _compare(
@@ -242,7 +242,7 @@ def _compare(
     planned: Cache,
     source: ImageSource,
     task: ArrayTask,
-    on_compare: OnProgress | None,
+    on_progress: OnProgress,
     *,
     check_content: bool,
 ) -> CacheUpdate:
@@ -251,11 +251,11 @@ def _compare(
     suspects = merged.kept if check_content else merged.differing
     own = _own_rows(len(merged.table), opened.layout.shard_size, task)
     after = dataclasses.replace(planned, images=merged.table)
-    found = compare_content(after, source, suspects[own[suspects]], on_compare)
+    found = compare_content(after, source, suspects[own[suspects]], on_progress)
     # New images make the last shard longer, so that its old file counts as unfinished in `after`.
     # Its rows are compared with that file as the cache had it before.
     unheld = np.setdiff1d(suspects[own[suspects]], np.union1d(found.same, found.changed))
-    outgrown = compare_content(opened, source, unheld, on_compare)
+    outgrown = compare_content(opened, source, unheld, on_progress)
     differing = merged.differing
     final = _with_stamps_of(merged.table, opened.images, differing[~own[differing]])
     if final == opened.images:  # the object itself, so that the file is not read again

@@ -7,7 +7,7 @@ import click
 from bottleneck.cli.command_line import command_line
 from bottleneck.cli.options import json_option, labels_option, memory_option
 from bottleneck.cli.output import print_either, read_labels
-from bottleneck.cli.progress import progress_of
+from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH
 
 
@@ -59,7 +59,7 @@ def advise(
 
     store = open_cache(cache)
     images = read_labels(store, labels)
-    with progress_of("measurements") as show:
+    with shown_progress() as show:
         result = run(
             store,
             layers=layers or "all",

@@ -6,7 +6,7 @@ import click
 
 from bottleneck.cli.options import json_option, labels_option, memory_option, overwrite_option
 from bottleneck.cli.output import print_result, read_labels
-from bottleneck.cli.progress import progress_of
+from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH
 
 
@@ -54,7 +54,7 @@ def audit(
         require_writable_output(out, overwrite=overwrite)  # checked before the work
     store = open_cache(cache)
     images = read_labels(store, labels)
-    with progress_of("images compared") as show:
+    with shown_progress() as show:
         result = run(store, layers=layers or "all", labels=images, memory=memory, on_progress=show)
     if out is not None:
         result.to_csv(out)

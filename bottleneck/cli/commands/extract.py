@@ -22,7 +22,7 @@ from bottleneck.cli.options import (
     view_options,
 )
 from bottleneck.cli.output import print_notes, print_result
-from bottleneck.cli.progress import extraction_progress, progress_of
+from bottleneck.cli.progress import extraction_progress
 from bottleneck.cli.types import PATH, Task
 
 
@@ -114,7 +114,6 @@ def extract(
     with (
         note_kept_shards(out),
         take_executor(options, cards) as executor,
-        progress_of("images compared") as on_compare,
         extraction_progress() as on_progress,
     ):
         result = run(
@@ -128,7 +127,6 @@ def extract(
                 options,
                 executor=executor,
                 on_progress=on_progress,
-                on_compare=on_compare,
             ),
             views=take_views(options),
             **options,

@@ -14,7 +14,7 @@ from bottleneck.cli.options import (
     take_executor,
 )
 from bottleneck.cli.output import print_either, read_labels, require_writable_outputs
-from bottleneck.cli.progress import progress_of
+from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH
 
 
@@ -90,7 +90,7 @@ def fit(
         require_picture(plot)
     require_writable_outputs({"out": out, "save_cv": save_cv, "plot": plot}, overwrite=overwrite)
     images = read_labels(store, labels)
-    with opened as executor, progress_of("fits at most") as on_progress:
+    with opened as executor, shown_progress() as show:
         result = run(
             store,
             options,
@@ -100,7 +100,7 @@ def fit(
             labels=images,
             memory=memory,
             executor=executor,
-            on_progress=on_progress,
+            on_progress=show,
         )
     result.head.save(out)
     if save_cv is not None:

@@ -13,7 +13,7 @@ from bottleneck.cli.options import (
     relocated_model_options,
 )
 from bottleneck.cli.output import print_result, read_labels
-from bottleneck.cli.progress import progress_of
+from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH, Size
 
 
@@ -77,7 +77,7 @@ def report(
     require_writable_output(out, overwrite=overwrite)  # checked before the work
     store = open_cache(cache)
     table = read_labels(store, labels)
-    with progress_of("images compared") as show:
+    with shown_progress() as show:
         result = run(
             store,
             head,

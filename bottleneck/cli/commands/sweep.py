@@ -80,7 +80,7 @@ def sweep(
     """
     from bottleneck import open_cache
     from bottleneck import sweep as run
-    from bottleneck.cli.progress import progress_of
+    from bottleneck.cli.progress import shown_progress
     from bottleneck.fitting import ClassifierOptions, require_picture
     from bottleneck.runtime import write_text_atomic
 
@@ -90,7 +90,7 @@ def sweep(
         require_picture(plot)
     store = open_cache(cache)
     images = read_labels(store, labels)
-    with take_executor(options) as executor, progress_of("classifiers") as on_progress:
+    with take_executor(options) as executor, shown_progress() as show:
         result = run(
             store,
             [ClassifierOptions(clf, **options) for clf in clfs],
@@ -100,7 +100,7 @@ def sweep(
             labels=images,
             memory=memory,
             executor=executor,
-            on_progress=on_progress,
+            on_progress=show,
         )
     if plot is not None:
         result.plot(plot)

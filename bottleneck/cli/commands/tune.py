@@ -69,7 +69,7 @@ def tune(
     from bottleneck.cache import is_cache
     from bottleneck.finetuning import choose_boundary, process_group, rank
     from bottleneck.fitting import Features
-    from bottleneck.runtime import require_writable_output
+    from bottleneck.runtime import ignore_progress, require_writable_output
 
     transform = {
         name: value for name, value in take_transform(options).items() if value is not None
@@ -96,7 +96,7 @@ def tune(
             labels=given,
             transform=transform or None,
             resume=state,
-            on_progress=on_progress if rank() == 0 else None,
+            on_progress=on_progress if rank() == 0 else ignore_progress,
             **options,
         )
         if rank():  # only the first of several processes writes and prints

@@ -16,7 +16,7 @@ from bottleneck.cli.options import (
     take,
 )
 from bottleneck.cli.output import Result, print_result
-from bottleneck.cli.progress import extraction_progress, progress_of
+from bottleneck.cli.progress import extraction_progress
 from bottleneck.cli.types import PATH
 from bottleneck.errors import InvalidOptionError
 
@@ -54,7 +54,6 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
 
         with (
             note_kept_shards(cache),
-            progress_of("images compared") as on_compare,
             extraction_progress() as on_progress,
         ):
             compute = take(ComputeOptions, options)
@@ -63,7 +62,6 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
                 images,
                 compute=compute,
                 on_progress=on_progress,
-                on_compare=on_compare,
                 **options,
             )
         results.append(done)

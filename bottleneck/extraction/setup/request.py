@@ -72,7 +72,7 @@ class ExtractionRequest:
             view_recipe=self.recipe,
             check_content=self.run.check_content,
             task=self.run.task,
-            on_compare=self.run.on_compare,
+            on_progress=self.run.on_progress,
         )
         try:
             update = plan(self.cache)

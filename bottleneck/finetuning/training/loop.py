@@ -31,7 +31,7 @@ from bottleneck.finetuning.training.run import (
     TrainingRun,
 )
 from bottleneck.finetuning.training.schedule import rate_factor
-from bottleneck.runtime import choose_device, is_out_of_memory
+from bottleneck.runtime import choose_device, ignore_progress, is_out_of_memory
 
 _LARGEST_NORM = 1.0  # of the gradient
 _DIVERGED = 10.0  # times the loss of guessing: from three times that much, some recover
@@ -47,7 +47,7 @@ def train(
     epochs: int,
     kept_back: Examples | None = None,
     resume: Path | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> TrainingRun:
     """Train a module in place.
 
@@ -101,19 +101,22 @@ def train(
     # A new output is no classifier yet: its start must not be the best epoch by chance.
     judge_start = kept_back if options.init == "head" else None
     curves = curves or [_judged(EpochScores(0), module, judge_start, options)]
+    first, images = len(curves), len(training) // processes()
     progress = TrainingProgress(
+        done=(first - 1) * images,
+        total=epochs * images,
+        unit="images",
         description=f"{module.tail}; {training.batches}",
         lr=lr,
-        epoch=len(curves),
+        epoch=first,
         epochs=epochs,
-        done=0,
-        images=len(training) // processes(),
+        images=images,
         kept_back=0 if kept_back is None else len(kept_back),
         scores=curves[-1],
     )
-    first, on_progress = len(curves), on_progress or _ignore
     while len(curves) <= epochs and not _has_stopped(curves, options.patience):
-        progress = replace(progress, epoch=len(curves), scores=curves[-1])
+        done = (len(curves) - 1) * images
+        progress = replace(progress, done=done, epoch=len(curves), scores=curves[-1])
         if len(curves) == first:
             on_progress(progress)
         loss = loop.run_epoch(progress, on_progress)
@@ -173,7 +176,7 @@ class _Loop:
                 self._set_rates((epoch - 1 + done / images) / start.epochs)
                 total += len(index) * self._step(maps, part[index])
                 done += len(index)
-                on_progress(replace(start, done=done))
+                on_progress(replace(start, done=start.done + done))
         assert done == start.images, f"{done} of {start.images} images in an epoch"
         return mean_over_processes(total / images)
 
@@ -284,10 +287,6 @@ def _has_stopped(curves: list[EpochScores], patience: int | None) -> bool:
         return False
     best = max(trained, key=lambda scores: scores.goodness)
     return trained[-1].epoch - best.epoch >= patience
-
-
-def _ignore(_progress: TrainingProgress) -> None:
-    pass
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bottleneck.runtime import Progress
+
 
 @dataclass(frozen=True)
 class EpochScores:
@@ -97,11 +99,13 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
-class TrainingProgress:
+class TrainingProgress(Progress):
     """How far a training has come.
 
     Attributes
     ----------
+    done, total : int
+        Images that were trained on in all epochs, and how many there may be.
     description : str
         What is trained, and on what.
     lr : float
@@ -109,8 +113,8 @@ class TrainingProgress:
         The epoch that is under way, from 1.
     epochs : int
         The last one that there may be.
-    done, images : int
-        Images of the epoch that were trained on, and all of them.
+    images : int
+        Images of an epoch.
     kept_back : int
         Images that the epochs are judged by; 0 in the last training, which has all.
     scores : EpochScores
@@ -123,17 +127,11 @@ class TrainingProgress:
     lr: float
     epoch: int
     epochs: int
-    done: int
     images: int
     kept_back: int
     scores: EpochScores
     number: int = 1
     trainings: int = 1
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many images were trained on in all epochs, and how many there may be."""
-        return (self.epoch - 1) * self.images + self.done, self.epochs * self.images
 
 
 OnProgress = Callable[[TrainingProgress], None]

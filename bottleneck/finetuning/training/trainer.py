@@ -13,6 +13,7 @@ from bottleneck.finetuning.training.loop import train
 from bottleneck.finetuning.training.module import TunedModule, start_module
 from bottleneck.finetuning.training.run import OnProgress, TrainingProgress, TrainingRun
 from bottleneck.linear import TrainingSet
+from bottleneck.runtime import ignore_progress
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Trainer:
         Weight of the softmax head's loss, for the start.
     resume : Path or None
         See `bottleneck.finetuning.training.loop.train`.
-    on_progress : callable or None
+    on_progress : callable
         Called with a `TrainingProgress`, which has the number of the training.
     """
 
@@ -43,7 +44,7 @@ class Trainer:
     options: TuneOptions
     c: float = 1.0
     resume: Path | None = None
-    on_progress: OnProgress | None = None
+    on_progress: OnProgress = ignore_progress
 
     def train(
         self,
@@ -80,8 +81,7 @@ class Trainer:
             training, codes = training.take(rows), codes.take(rows)
 
         def on_progress(progress: TrainingProgress) -> None:
-            if self.on_progress is not None:
-                self.on_progress(replace(progress, number=number, trainings=trainings))
+            self.on_progress(replace(progress, number=number, trainings=trainings))
 
         module = start_module(self.tail, codes, self.options, c=self.c)
         run = train(

@@ -186,7 +186,7 @@ def test_a_removed_image_is_known_as_such_in_a_shard_that_is_made_again(
     listed.write_text("\n".join(["path", *names, "new.jpg"]).replace(f"{gone}\n", ""))
     photograph(999).save(photos / "new.jpg")  # the last shard grows from 4 rows to 5
     calls: list[tuple[int, int]] = []
-    again = extract_tiny(listed, on_progress=lambda at: calls.append(at.counts))
+    again = extract_tiny(listed, on_progress=lambda at: calls.append((at.done, at.total)))
     assert (again.rows, calls[0], calls[-1]) == (4, (0, 4), (4, 4))
     here = f"{absent}: cannot be read: No such file or directory"
     assert f"rejected: {here}" in str(again).splitlines()

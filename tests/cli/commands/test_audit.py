@@ -74,9 +74,10 @@ def test_mistakes_are_one_line(run: Run, leaky: Path) -> None:
     refused(run("audit", leaky, "--memory", "lots"), "lots", code=2)
 
 
-def test_the_progress_says_that_images_are_compared_and_not_that_all_is_done(
+def test_the_progress_says_that_images_are_compared_and_then_that_classifiers_are_trained(
     run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bottleneck.cli.progress._SECONDS_TO_FIRST_LINE", 0.0)
     done = run("audit", cache, "--layer", "layer2")
     assert re.search(r"^36 of 36 images compared, .* left$", done.stderr, re.MULTILINE)
+    assert re.search(r"^1 of \d+ fits at most, .* left$", done.stderr, re.MULTILINE)

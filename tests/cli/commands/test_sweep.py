@@ -16,7 +16,8 @@ from click.testing import Result
 
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.cli import main
-from bottleneck.cli.progress import progress_of
+from bottleneck.cli.progress import shown_progress
+from bottleneck.runtime import Progress
 from tests.helpers import cli
 from tests.helpers.cli import contents, refused
 from tests.helpers.fixture_types import Run
@@ -303,7 +304,7 @@ def test_slow_progress_is_not_rounded_to_zero(
 ) -> None:
     now = chain([0.0], repeat(25.0))
     monkeypatch.setattr("bottleneck.cli.progress.time.monotonic", lambda: next(now))
-    with progress_of("classifiers") as progress:
-        progress(1, 4)
+    with shown_progress() as show:
+        show(Progress(1, 4, "classifiers"))
     line = "1 of 4 classifiers, 0.04/s now, 0.04/s on average, 75 s left\n"
     assert capsys.readouterr().err == line

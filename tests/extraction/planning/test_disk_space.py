@@ -1,7 +1,6 @@
 import dataclasses
 import itertools
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,8 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.planning.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
-from bottleneck.extraction.result import Progress
+from bottleneck.extraction.result import ExtractionProgress
+from bottleneck.runtime import OnProgress, Progress
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import PLAIN, SMALL
@@ -175,11 +175,11 @@ def test_of_many_layers_the_first_are_named() -> None:
 # In a run
 
 
-def first(told: list[Any]) -> Callable[[Progress], None]:
+def first(told: list[Any]) -> OnProgress:
     """Put the estimate into the list when a run tells its progress for the first time."""
 
     def on_progress(progress: Progress) -> None:
-        if progress.done == 0:
+        if isinstance(progress, ExtractionProgress) and progress.done == 0:
             told.append(progress.estimate)
 
     return on_progress

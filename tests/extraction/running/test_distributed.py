@@ -19,7 +19,7 @@ from bottleneck.data.images import open_images
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import NonFiniteCodesError, SpecMismatchError, WorkerError
 from bottleneck.extraction.options import ComputeOptions
-from bottleneck.extraction.result import Progress
+from bottleneck.extraction.result import ExtractionProgress
 from bottleneck.extraction.running.distributed import ShardTask, WorkerJob
 from bottleneck.model_reference import ModelReference
 from bottleneck.runtime.executors.backends import Executor, open_executor
@@ -116,7 +116,7 @@ def test_the_network_is_built_once_by_each_worker(
 def test_a_worker_says_how_it_computes(
     photos: Path, extract_tiny: Extract, workers: Executor
 ) -> None:
-    seen: list[Progress] = []
+    seen: list[ExtractionProgress] = []
     done = extract_tiny(photos, precision="float16", executor=workers, on_progress=seen.append)
     assert done.notes == ("precision: float16, computed in float32 on this device",)
     assert (seen[0].notes, seen[1].notes) == ((), done.notes)
@@ -189,7 +189,7 @@ def test_a_worker_knows_what_was_removed(
     gone = photos / extract_tiny(photos).cache.images.path[11]
     gone.unlink()
     calls: list[tuple[int, int]] = []
-    options = {"executor": workers, "on_progress": lambda at: calls.append(at.counts)}
+    options = {"executor": workers, "on_progress": lambda at: calls.append((at.done, at.total))}
     done = extract_tiny(photos, layers=["layer3"], **options)
     assert (done.rows, done.rejected, calls[-1]) == (35, {}, (35, 35))
     assert done.cache.finished_shards("layer3")[1].rejected == {3: REMOVED}
@@ -208,7 +208,7 @@ def test_workers_report_errors_of_a_network_as_one_process_does(
 def test_a_stop_request_finishes_the_current_shards_only(
     photos: Path, tmp_path: Path, extract_tiny: Extract, workers: Executor
 ) -> None:
-    def ask(progress: Progress) -> None:
+    def ask(progress: ExtractionProgress) -> None:
         if progress.done:
             request_stop()
 

@@ -9,7 +9,7 @@ import pytest
 
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import open_cache
-from bottleneck.extraction.result import Progress
+from bottleneck.extraction.result import ExtractionProgress
 from bottleneck.extraction.running.pipeline import _batches, _concatenate_codes, _WriteBehind
 from bottleneck.runtime.process.shutdown import StopRequested, clear_stop_request, request_stop
 from bottleneck.runtime.schedulers.array_task import ArrayTask
@@ -106,7 +106,7 @@ def request_to_stop() -> Iterator[None]:
 def test_a_stop_request_finishes_the_current_shard_only(
     photos: Path, extract_tiny: Extract, tmp_path: Path, rows: int, missing: list[int]
 ) -> None:
-    def on_progress(progress: Progress) -> None:
+    def on_progress(progress: ExtractionProgress) -> None:
         if progress.done >= rows:
             request_stop()  # a first time, and then again and again
 
@@ -130,7 +130,7 @@ def test_a_request_in_the_last_shard_of_one_pass_ends_before_the_next_pass(
 ) -> None:
     extract_tiny(photos, layers=["layer2"], task=ArrayTask(0, 5))
 
-    def on_progress(progress: Progress) -> None:
+    def on_progress(progress: ExtractionProgress) -> None:
         if progress.done:
             request_stop()
 

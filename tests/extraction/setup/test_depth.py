@@ -11,7 +11,7 @@ from bottleneck.data.images import open_images
 from bottleneck.errors import InvalidOptionError, SpecMismatchError
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.plan import plan
-from bottleneck.extraction.result import Progress
+from bottleneck.extraction.result import ExtractionProgress
 from bottleneck.extraction.setup.depth import choose_range, depth_notes
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.selection.options import SearchOptions
@@ -42,7 +42,7 @@ def scans(tmp_path: Path) -> Path:
 
 def notes_of(run: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[str, ...]:
     """The notes with which a run begins."""
-    seen: list[Progress] = []
+    seen: list[ExtractionProgress] = []
     run(*arguments, on_progress=seen.append, **options)
     assert all(progress.notes == seen[0].notes for progress in seen)
     return seen[0].notes

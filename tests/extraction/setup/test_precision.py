@@ -14,7 +14,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.errors import BackboneError, NonFiniteCodesError, PrecisionError, SpecMismatchError
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.plan import plan
-from bottleneck.extraction.result import Progress
+from bottleneck.extraction.result import ExtractionProgress
 from bottleneck.extraction.setup import precision as module
 from tests.helpers import brought_networks as brought
 from tests.helpers.fixture_types import Run
@@ -44,7 +44,7 @@ def extracted(photos: Path, model: nn.Module | str, layer: str, **options: Any) 
 def test_auto_goes_on_in_float32_and_names_the_operation(
     photos: Path, make: Callable[[], nn.Module], layer: str, operation: str
 ) -> None:
-    seen: list[Progress] = []
+    seen: list[ExtractionProgress] = []
     network = make()
     result = extracted(photos, network, layer, on_progress=seen.append)
     assert result.cache.spec.precision == "float32"
