@@ -105,7 +105,8 @@ class DiskEstimate:
     @property
     def unit(self) -> str:
         """What `passes` counts: ``"images"``, or such as ``"views of 12 images"``."""
-        return "images" if self.passes == self.rows else f"views of {self.rows} images"
+        images = "image" if self.rows == 1 else "images"
+        return images if self.passes == self.rows else f"views of {self.rows} {images}"
 
     @property
     def bytes(self) -> int:

@@ -166,6 +166,21 @@ def test_the_estimate_is_printed_in_one_line() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "passes", "counted"),
+    [
+        (1, 1, "1 image"),
+        (1, 4, "4 views of 1 image"),
+        (2, 2, "2 images"),
+        (2, 4, "4 views of 2 images"),
+    ],
+)
+def test_one_image_is_no_images(rows: int, passes: int, counted: str) -> None:
+    layers = {"flat": LayerEstimate((10,), 20, passes, 100)}
+    estimate = DiskEstimate(Path("cache"), rows, passes, layers, 10**6)
+    assert str(estimate).startswith(f"{counted} to encode at flat (10): ")
+
+
 def test_of_many_layers_the_first_are_named() -> None:
     layers = {f"l{i}": LayerEstimate((i,), 2 * i, 5, 100) for i in range(1, 11)}
     text = str(DiskEstimate(Path("cache"), 5, 5, layers, 10**6))
