@@ -123,6 +123,14 @@ def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.environ.pop(name, None)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nothing_waits_for_the_disk() -> Iterator[None]:
+    """What tests write need not survive the machine: waiting for the disk is a tenth of some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def seeds_fixed() -> Iterator[None]:
     import numpy as np
