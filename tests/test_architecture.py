@@ -71,7 +71,7 @@ DOORS = {
         "finetuning.training.checkpoint",
         "fitting.heads.classifier_file",
     },
-    "sklearn": {"linear.estimators", "fitting.selection.folds", "exporting.sklearn_pipeline"},
+    "sklearn": {"linear.estimators", "exporting.sklearn_pipeline"},
     "skops": {"exporting.sklearn_pipeline"},
     "onnx": {"exporting.onnx_file"},
     "onnxscript": {"exporting.onnx_file"},

@@ -16,6 +16,7 @@ from bottleneck.runtime import available_cpus
 T = TypeVar("T")
 
 _NO_GAP = 1e-100  # smaller differences of margins count as 0, so that no slope overflows
+_ZERO_TOL = 1e-12  # of the logarithm of a slope
 _BLOCK = 1 << 14  # values in a block: the system maps memory anew for arrays above 128 KiB
 
 
@@ -221,7 +222,6 @@ def _crossing(rising: Callable[[float], float], low: float, high: float, near: f
     The interval is many decades wide, and each call reads all margins: so it is looked for from
     `near` on, in steps that double.
     """
-    from scipy.optimize import brentq  # takes half a second to import
 
     @cache
     def at(log_slope: float) -> float:
@@ -234,7 +234,25 @@ def _crossing(rising: Callable[[float], float], low: float, high: float, near: f
         if end in (first, last):
             return low if end == first else high
         start, step = end, 2 * step
-    return math.exp(brentq(at, *sorted((start, end)), xtol=1e-12, maxiter=1000))
+    return math.exp(_zero(at, min(start, end), max(start, end)))
+
+
+def _zero(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return the zero of a function that is negative at the lower end of an interval alone.
+
+    The Illinois algorithm: M. Dowell and P. Jarratt, "A modified regula falsi method for computing
+    the root of an equation", BIT 11 (1971). scipy.optimize takes longer to import than a small fit.
+    """
+    at_low, at_high, zero, before = function(low), function(high), high, math.inf
+    while abs(zero - before) > _ZERO_TOL:
+        before = zero
+        zero = high - at_high * (high - low) / (at_high - at_low)
+        found = function(zero)
+        if found < 0:
+            low, at_low, at_high = zero, found, at_high / (2 if before == low else 1)
+        else:
+            high, at_high, at_low = zero, found, at_low / (2 if before == high else 1)
+    return zero
 
 
 def _platt_line(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> tuple[float, float]:

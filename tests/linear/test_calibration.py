@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 import tracemalloc
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.linear_model import LogisticRegression
 
@@ -16,6 +17,7 @@ from bottleneck.fitting.scoring.metrics import calibration_bins
 from bottleneck.linear.calibration import (
     Calibration,
     _crossing,
+    _zero,
     fit_platt,
     fit_temperature,
     row_blocks,
@@ -290,6 +292,24 @@ def test_probabilities_are_scipys(
     reference = expit(logits) if independent else softmax(logits, axis=1)
     found = Calibration(slope, offset, independent).probabilities(margins)
     np.testing.assert_allclose(found, reference, rtol=1e-9, atol=1e-300)
+
+
+@given(
+    at=st.floats(-20, 20),
+    below=st.floats(1e-9, 8),
+    above=st.floats(1e-9, 8),
+    steep=st.floats(1e-3, 100),
+)
+def test_a_zero_is_that_of_scipys_brentq(
+    at: float, below: float, above: float, steep: float
+) -> None:
+    def rising(x: float) -> float:
+        return math.tanh(steep * (x - at)) + math.expm1((x - at) / 8)
+
+    low, high = at - below, at + above
+    assert _zero(rising, low, high) == pytest.approx(
+        brentq(rising, low, high, xtol=1e-12), abs=1e-11
+    )
 
 
 def test_importing_calibration_does_not_load_scipy() -> None:

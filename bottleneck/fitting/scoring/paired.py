@@ -76,7 +76,7 @@ def compare_pairs(
     >>> compare_pairs(first, second, np.arange(12) // 4).p
     1.0
     """
-    from scipy.stats import binomtest  # takes most of a second to import
+    from scipy.special import bdtr  # takes a tenth of a second to import
 
     (differ,) = np.nonzero(first != second)
     won = first[differ]
@@ -86,5 +86,5 @@ def compare_pairs(
         count = len(np.unique(groups[differ]))
         trials = round(effective_size(won, groups[differ])) if n else 0
     wins = round(gained / n * trials) if n else 0
-    p = float(binomtest(wins, trials).pvalue) if trials else 1.0
+    p = min(1.0, 2 * float(bdtr(min(wins, trials - wins), trials, 0.5)))
     return PairedComparison(gained, n - gained, p, count)

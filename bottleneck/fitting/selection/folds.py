@@ -21,7 +21,9 @@ def make_folds(training: TrainingSet, folds: int) -> list[Fold]:
     """Split rows into folds, in the same way whenever the rows are the same.
 
     The folds are stratified by class. Rows with several labels an image are assigned at random.
-    Rows of one group are in one fold.
+    Rows of one group are in one fold. Without groups, and for several labels, they are those of
+    scikit-learn's StratifiedKFold, KFold and GroupKFold, shuffled with the seed 0; its import would
+    take longer than the fit to a few hundred images.
 
     Parameters
     ----------
@@ -49,22 +51,43 @@ def make_folds(training: TrainingSet, folds: int) -> list[Fold]:
     >>> [validation.tolist() for _, validation in make_folds(training, 3)]
     [[2, 4], [1, 5], [0, 3]]
     """
-    # Importing scikit-learn takes most of a second, which `import bottleneck.fitting` avoids.
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
-
     require_folds(folds)
     targets, groups = training.targets, training.groups
     folds = min(folds, _smallest_class(training))
-    options: dict[str, Any] = {"n_splits": folds, "shuffle": True, "random_state": _SEED}
     if training.multilabel:
-        splitter = KFold(**options) if groups is None else GroupKFold(**options)
-        return list(splitter.split(targets, None, groups))
-    if groups is None:
-        return list(StratifiedKFold(**options).split(targets, targets))
-    fold = stratified_groups(targets, groups, training.classes, folds)
+        fold = _random_groups(np.arange(len(targets)) if groups is None else groups, folds)
+    elif groups is None:
+        fold = _stratified(targets, folds)
+    else:
+        fold = stratified_groups(targets, groups, training.classes, folds)
     splits = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
-    _require_all_classes(training, splits)
+    if not training.multilabel:
+        _require_all_classes(training, splits)
     return splits
+
+
+def _random_groups(groups: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
+    """Return the fold of each image: each fold has as many groups."""
+    _, group = np.unique(groups, return_inverse=True)
+    order = np.random.RandomState(_SEED).permutation(group.max() + 1)
+    fold_of = np.empty_like(order)
+    for i, part in enumerate(np.array_split(order, folds)):
+        fold_of[part] = i
+    return np.asarray(fold_of[group])
+
+
+def _stratified(targets: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
+    """Return the fold of each image, dealt to them class by class and shuffled in each class."""
+    random, dealt = np.random.RandomState(_SEED), 0
+    _, first, counts = np.unique(targets, return_index=True, return_counts=True)
+    by_class = np.split(np.argsort(targets, kind="stable"), np.cumsum(counts)[:-1])
+    fold = np.empty(len(targets), np.int64)
+    for k in np.argsort(first):
+        own = np.sort((dealt + np.arange(counts[k])) % folds)
+        random.shuffle(own)
+        fold[by_class[k]] = own
+        dealt += counts[k]
+    return fold
 
 
 def stratified_groups(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from bottleneck.errors import InvalidOptionError, LabelsError
 from bottleneck.fitting.selection.folds import (
@@ -110,11 +110,20 @@ def test_classes_have_their_share_in_every_fold() -> None:
         assert np.bincount(targets[validation]).tolist() == [4, 2, 1]
 
 
-def test_without_groups_they_are_scikit_learns() -> None:
-    targets = np.random.default_rng(0).integers(0, 3, 50)
-    expected = StratifiedKFold(5, shuffle=True, random_state=0).split(targets, targets)
-    found = make_folds(rows(targets, 3, [""] * 50), 5)
-    for (here, validation), (other_here, other) in zip(found, expected, strict=True):
+@settings(deadline=None)
+@given(lessons(), st.integers(2, 8))
+def test_without_groups_and_for_several_labels_they_are_scikit_learns(
+    training: TrainingSet, folds: int
+) -> None:
+    targets, groups = training.targets, training.groups
+    if groups is not None and not training.multilabel:
+        return
+    found = folds_or_none(training, folds)
+    splitters = {(True, True): KFold, (True, False): GroupKFold, (False, True): StratifiedKFold}
+    splitter = splitters[training.multilabel, groups is None]
+    expected = splitter(max(len(found), 2), shuffle=True, random_state=0)
+    splits = expected.split(targets, None if training.multilabel else targets, groups)
+    for (here, validation), (other_here, other) in zip(found, splits, strict=bool(found)):
         np.testing.assert_array_equal(here, other_here)
         np.testing.assert_array_equal(validation, other)
 
