@@ -17,13 +17,13 @@ _SERVER = multiprocessing.get_context("forkserver")
 _ROOT = str(Path(__file__).parents[2])
 os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
 _PRELOADED = (
+    "tests.helpers.uncollected",
     *("bottleneck.extraction.extract", "bottleneck.cli.commands.extract", "tests.faults.fuzz"),
     *("bottleneck.finetuning.tune", "bottleneck.cli.commands.tune", "sklearn.metrics"),
     *("bottleneck.fitting.fit", "tests.helpers.dask_cluster"),
     *("distributed.cli.dask_scheduler", "distributed.cli.dask_worker"),  # if it is installed
-    "tests.helpers.warmed",
 )
-_SERVER.set_forkserver_preload([*_PRELOADED])
+_SERVER.set_forkserver_preload([*_PRELOADED, "tests.helpers.warmed"])
 
 
 def fork(call: Callable[..., object], *arguments: object) -> BaseProcess:
@@ -38,7 +38,7 @@ def start_server(*modules: str) -> None:
 
     It imports more modules for its processes if it has not been started yet.
     """
-    _SERVER.set_forkserver_preload([*_PRELOADED, *modules])
+    _SERVER.set_forkserver_preload([*_PRELOADED, *modules, "tests.helpers.warmed"])
     fork(int).join()
 
 

@@ -1,5 +1,6 @@
 """Work that each process of `forked` would do again: done once, where this module is imported."""
 
+import gc
 from importlib import import_module
 from threading import RLock
 from unittest.mock import patch
@@ -25,6 +26,8 @@ def _warm() -> None:
     truncated = TruncatedNetwork(network, list_layers(network, size=32))
     with patch.object(tqdm, "monitor_interval", 0):  # or PyTorch's progress bar begins a thread
         choose_forwards(truncated, 32, dtype=torch.float32, devices=[torch.device("cpu")])
+    gc.freeze()
+    gc.enable()
 
 
 _warm()
