@@ -105,9 +105,10 @@ def test_a_killed_process_holds_no_lock_of_others() -> None:
 
 
 def test_any_flipped_bit_of_a_cache_is_found(workshop: Workshop) -> None:
-    attacks.flipped(workshop, 1, count=30)
+    attacks.flipped(workshop, 1, count=10)
 
 
+@pytest.mark.slow
 def test_a_kill_while_views_are_added_loses_nothing(workshop: Workshop) -> None:
     views = views_workshop(workshop)
     for step in some_steps(views, 2, seed=3):
@@ -116,7 +117,7 @@ def test_a_kill_while_views_are_added_loses_nothing(workshop: Workshop) -> None:
 
 def test_a_kill_during_an_update_loses_nothing(workshop: Workshop) -> None:
     update = update_workshop(workshop)
-    for step in some_steps(update, 2, seed=2):
+    for step in some_steps(update, 1, seed=2):
         attacks.killed_at_step(update, step)
     attacks.stopped_after(update, update.seconds / 2, signal.SIGKILL)
 
