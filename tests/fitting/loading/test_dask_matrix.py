@@ -189,7 +189,13 @@ def assert_same_coefficients(found: NDArray[np.float64], expected: NDArray[np.fl
 @pytest.mark.parametrize(
     ("name", "method", "options"),
     [
-        ("photos", ClassifierOptions("svm"), {"scaling": "auto", "c": GRID[:1]}),
+        ("photos", ClassifierOptions("svm"), {"c": GRID[:1]}),
+        pytest.param(
+            "photos",
+            ClassifierOptions("svm"),
+            {"scaling": "auto", "c": GRID[:1]},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "photos",
             ClassifierOptions("softmax", class_weight="balanced"),
@@ -505,7 +511,7 @@ def test_the_backend_and_its_scheduler_need_each_other(
 def test_nobody_at_the_address_is_one_line(
     two: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dask_executor, "_SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr(dask_executor, "_SECONDS_TO_ANSWER", 0.2)
     dask = ["--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"]
     result = run("fit", str(two), "--clf", "svm", "-o", str(tmp_path / "head"), *dask)
     assert result.exit_code == 1
