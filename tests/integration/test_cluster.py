@@ -83,7 +83,7 @@ def test_the_command_makes_the_views_of_one_process_by_workers_of_a_scheduler(
 def test_a_scheduler_without_workers_is_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bottleneck.runtime.executors.dask_executor._SECONDS_TO_ANSWER", 2)
+    monkeypatch.setattr("bottleneck.runtime.executors.dask_executor._SECONDS_TO_ANSWER", 1)
     without = pytest.raises(WorkerError, match="has no workers: `dask worker")
     with dask_cluster(workers=0) as empty, without, open_executor("dask", scheduler=empty.address):
         pass

@@ -123,7 +123,7 @@ def test_options_that_belong_to_the_other_backend_are_refused() -> None:
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr("bottleneck.runtime.executors.dask_executor._SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr("bottleneck.runtime.executors.dask_executor._SECONDS_TO_ANSWER", 0.2)
     with (
         pytest.raises(WorkerError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 "),
         open_executor("dask", scheduler="tcp://127.0.0.1:1"),
@@ -201,7 +201,7 @@ def test_log_levels_and_dasks_configuration_are_restored(
     pytest.importorskip("distributed")
     import dask
 
-    monkeypatch.setattr("bottleneck.runtime.executors.dask_executor._SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr("bottleneck.runtime.executors.dask_executor._SECONDS_TO_ANSWER", 0.2)
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
 
     def state() -> tuple[list[int], object]:
