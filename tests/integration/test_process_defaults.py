@@ -43,7 +43,16 @@ def another_device() -> AbstractContextManager[object]:
     return torch.device("meta")
 
 
-DEFAULTS = pytest.mark.parametrize("defaults", [float64, another_device])
+@contextmanager
+def both() -> Iterator[None]:
+    with float64(), another_device():
+        yield
+
+
+DEFAULTS = pytest.mark.parametrize(
+    "defaults",
+    [both, *(pytest.param(each, marks=pytest.mark.slow) for each in (float64, another_device))],
+)
 
 
 @DEFAULTS
