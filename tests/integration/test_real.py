@@ -37,40 +37,59 @@ EARLY = "features.5"
 OUTPUT = "classifier.3"  # the pooled maps of the 1000 classes, each behind a ReLU
 
 
-def extracted(
-    out: Path, precision: str, images: Path | None = None, layers: list[str] = LAYERS
-) -> Path:
+def photographs() -> Path:
     real = Path(os.environ.get("BOTTLENECK_REAL") or "/nonexistent")
     if not real.is_dir():
         pytest.skip("BOTTLENECK_REAL does not name a folder of photographs and weights")
+    return real / "data" / "hymenoptera"
+
+
+def some_of(folder: Path, out: Path, every: int) -> Path:
+    """A folder with links to every n-th file of another."""
+    for path in sorted(folder.rglob("*.*"))[::every]:
+        link = out / path.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    return out
+
+
+def extracted(out: Path, precision: str, images: Path, layers: list[str] = LAYERS) -> Path:
     done = extract(
-        images or real / "data" / "hymenoptera",
+        images,
         out / "cache",
         model="squeezenet1_0",
-        weights=str(real / "weights" / "squeezenet1_0_imagenet.pth"),
+        weights=str(photographs().parents[1] / "weights" / "squeezenet1_0_imagenet.pth"),
         layers=layers,
         compute=ComputeOptions(precision=precision, device="cpu"),
     )
     return done.cache.path
 
 
+@pytest.fixture(scope="module", params=[3, pytest.param(1, marks=pytest.mark.slow)])
+def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every third photograph; all of them in the slow tests."""
+    return some_of(photographs(), tmp_path_factory.mktemp("photographs"), request.param)
+
+
 @pytest.fixture(scope="module")
-def hymenoptera(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return extracted(tmp_path_factory.mktemp("real"), "float32", layers=[*LAYERS, EARLY, OUTPUT])
+def hymenoptera(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("real")
+    return extracted(out, "float32", images, [*LAYERS, EARLY, OUTPUT])
 
 
-def test_every_photograph_is_a_row(hymenoptera: Path) -> None:
+def test_every_photograph_is_a_row(hymenoptera: Path, images: Path) -> None:
+    count = len(list(images.rglob("*.*")))
     with h5py.File(hymenoptera / "codes.h5") as index:
         for layer in LAYERS:
-            assert index[layer].shape == (398, 512)
-            assert index[f"{layer}:valid"][...].all()  # the placeholder GIF is an image
+            assert index[layer].shape == (count, 512)
+            assert index[f"{layer}:valid"][...].all()  # the placeholder GIF among all is an image
 
 
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
 def test_held_out_accuracy_is_that_of_plain_tools(hymenoptera: Path, clf: str) -> None:
     done = fit(hymenoptera, clf, layers="features.12")
     assert done.heldout is not None
-    assert (done.heldout.split, done.heldout.n) == ("val", 153)
+    assert (done.heldout.split, done.heldout.n) in (("val", 153), ("val", 51))
     assert done.heldout.accuracy >= 0.89
 
 
@@ -86,7 +105,7 @@ def test_folds_score_as_scikit_learn_does(hymenoptera: Path, clf: str) -> None:
     assert done.search is not None
     for found in done.search.candidates:
         expected = cross_val_score(by_sklearn(clf, found.c), X, y, cv=folds)
-        np.testing.assert_allclose(found.scores, expected, atol=1.01 / 48)
+        np.testing.assert_allclose(found.scores, expected, atol=1.01 / (len(rows) // 5 - 1))
 
 
 def test_photographs_like_those_of_the_network_need_no_more(
@@ -100,8 +119,8 @@ def test_photographs_like_those_of_the_network_need_no_more(
 
 
 @pytest.mark.slow
-def test_half_the_bits_give_as_good_codes(hymenoptera: Path, tmp_path: Path) -> None:
-    half = extracted(tmp_path, "bfloat16")
+def test_half_the_bits_give_as_good_codes(hymenoptera: Path, images: Path, tmp_path: Path) -> None:
+    half = extracted(tmp_path, "bfloat16", images)
     with h5py.File(hymenoptera / "codes.h5") as a, h5py.File(half / "codes.h5") as b:
         for layer in LAYERS:
             full, low = a[layer][...].astype(np.float64), b[layer][...].astype(np.float64)
@@ -113,24 +132,21 @@ def test_half_the_bits_give_as_good_codes(hymenoptera: Path, tmp_path: Path) -> 
         for layer in LAYERS:
             heldout = [fit(cache, clf, layers=layer).heldout for cache in (hymenoptera, half)]
             full_accuracy, low_accuracy = (found.accuracy for found in heldout if found)
-            error = math.sqrt(full_accuracy * (1 - full_accuracy) / 153)
+            held_out = len(list((images / "val").rglob("*.*")))
+            error = math.sqrt(full_accuracy * (1 - full_accuracy) / held_out)
             assert abs(full_accuracy - low_accuracy) <= error
 
 
 @pytest.mark.slow
 def test_float16_gives_the_same_codes_and_labels(
-    hymenoptera: Path, real: Path, tmp_path: Path
+    hymenoptera: Path, images: Path, tmp_path: Path
 ) -> None:
     # Of few photographs, because float16 is slow on a CPU; but it has eight times the precision
     # of bfloat16, so that more is asked of each code.
-    folder = real / "data" / "hymenoptera"
-    images = open_cache(hymenoptera).images
-    rows = list(range(0, len(images), 24))
-    for row in rows:
-        path = tmp_path / "images" / images.path[row]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(folder / images.path[row])
-    low = extracted(tmp_path, "float16", tmp_path / "images")
+    few = some_of(images, tmp_path / "images", 8)
+    known = open_cache(hymenoptera).images.path
+    rows = sorted(known.index(str(path.relative_to(few))) for path in few.rglob("*.*"))
+    low = extracted(tmp_path, "float16", few)
     with h5py.File(hymenoptera / "codes.h5") as a, h5py.File(low / "codes.h5") as b:
         for layer in LAYERS:
             full, half = a[layer][...][rows].astype(np.float64), b[layer][...].astype(np.float64)
@@ -144,17 +160,16 @@ def test_float16_gives_the_same_codes_and_labels(
                 assert labels[0] == labels[1]
 
 
-def test_codes_are_those_of_a_plain_script(hymenoptera: Path, real: Path) -> None:
+def test_codes_are_those_of_a_plain_script(hymenoptera: Path, images: Path, real: Path) -> None:
     network = torchvision.models.squeezenet1_0(weights=None).eval()
     weights = real / "weights" / "squeezenet1_0_imagenet.pth"
     network.load_state_dict(torch.load(weights, weights_only=True))
     kept: list[torch.Tensor] = []
     network.features[12].register_forward_hook(lambda _m, _a, output: kept.append(output.clone()))
-    folder = real / "data" / "hymenoptera"
-    paths = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))[::40]
+    paths = sorted(str(path.relative_to(images)) for path in images.rglob("*.*"))[::13]
     with torch.inference_mode():
         for path in paths:
-            image = Image.open(folder / path).convert("RGB")
+            image = Image.open(images / path).convert("RGB")
             network(as_torchvision(image, resize=256, crop=224)[None])
     expected = torch.cat(kept).relu().mean((2, 3)).numpy()
     lines = (hymenoptera / "images.csv").read_text().splitlines()[1:]
@@ -173,19 +188,19 @@ def test_the_network_itself_knows_the_insects(hymenoptera: Path) -> None:
         rows = [i for i, path in enumerate(images.path) if path.startswith(f"val/{label}/")]
         return int((predicted[rows] == index).sum())
 
-    ants, bees = count("ants", 310), count("bees", 309)
-    # 38 and 56 by the reference; one photograph's margin is thinner than resizing libraries differ.
-    assert abs(ants - 38) <= 1
-    assert abs(bees - 56) <= 1
+    # By the reference; one photograph's margin is thinner than resizing libraries differ.
+    ants, bees = {398: (38, 56), 133: (14, 19)}[len(images)]
+    assert abs(count("ants", 310) - ants) <= 1
+    assert abs(count("bees", 309) - bees) <= 1
 
 
-def test_new_photographs_are_predicted(hymenoptera: Path, real: Path) -> None:
+def test_new_photographs_are_predicted(hymenoptera: Path, images: Path) -> None:
     head = fit(
         hymenoptera, "softmax", layers="features.12", search=SearchOptions(c=(0.1,), cv=0)
     ).head
-    found = list(predict(head, [str(real / "data" / "hymenoptera" / "val" / "bees")]))
-    assert len(found) == 83
-    assert sum(p.label == "bees" for p in found) > 70
+    found = list(predict(head, [str(images / "val" / "bees")]))
+    assert len(found) in (83, 28)
+    assert sum(p.label == "bees" for p in found) > 0.85 * len(found)
 
 
 # timm
@@ -193,14 +208,11 @@ def test_new_photographs_are_predicted(hymenoptera: Path, real: Path) -> None:
 
 @pytest.fixture(scope="module")
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    real = Path(os.environ.get("BOTTLENECK_REAL") or "/nonexistent")
-    if not real.is_dir():
-        pytest.skip("BOTTLENECK_REAL does not name a folder of photographs and weights")
     done = extract(
-        real / "data" / "hymenoptera",
+        photographs(),
         tmp_path_factory.mktemp("real") / "cache",
         model="timm:tf_efficientnet_lite0",
-        weights=str(real / "weights" / "efficientnet_lite0_imagenet.pth"),
+        weights=str(photographs().parents[1] / "weights" / "efficientnet_lite0_imagenet.pth"),
         layers=["global_pool"],
         compute=ComputeOptions(precision="float32", device="cpu"),
     )
