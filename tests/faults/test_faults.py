@@ -122,6 +122,7 @@ def test_a_kill_during_an_update_loses_nothing(workshop: Workshop) -> None:
     attacks.stopped_after(update, update.seconds / 2, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_tuning_that_is_killed_ends_as_if_it_had_not_been() -> None:
     with tuning.open_tuning_workshop() as maps:
         saving_the_second_epoch, removing_the_state = 12, maps.steps - 3

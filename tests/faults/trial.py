@@ -83,7 +83,7 @@ def open_workshop(count: int = 12) -> Iterator[Workshop]:
             write_photographs(images / label, count, label=label, first_seed=100 * k)
         (images / "bees" / "broken.jpg").write_bytes(b"no image")
         (images / "wasps" / "empty.png").touch()
-        start_server("torch._dynamo")  # its start is not the run's time; `tune` imports this
+        start_server()  # its start is not the run's time
         yield Workshop(place, *_undisturbed(images, place / "reference"), images)
 
 
