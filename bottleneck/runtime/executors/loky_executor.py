@@ -8,6 +8,7 @@ import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from threading import Thread
 from typing import Any
 
 from bottleneck.runtime.executors.executor import (
@@ -18,6 +19,7 @@ from bottleneck.runtime.executors.executor import (
 )
 from bottleneck.runtime.process.resources import available_cpus
 from bottleneck.runtime.process.shutdown import stop_requested
+from bottleneck.runtime.process.startup import configure_process
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -92,15 +94,22 @@ class LokyExecutor:
         kill : bool
             Whether to end them at once, instead of after the item that each computes.
         """
-        for executor in self._executors.values():
-            executor.shutdown(kill_workers=kill)
+        # All at the same time: a process that has imported PyTorch takes long to end.
+        ends = [
+            Thread(target=executor.shutdown, kwargs={"kill_workers": kill})
+            for executor in self._executors.values()
+        ]
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join()
 
     def _executor(self, slot: int) -> Any:
         from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
         if slot not in self._executors:
             self._executors[slot] = ProcessPoolExecutor(
-                max_workers=1, env=self._environments[slot], initializer=_ignore_signals_to_the_job
+                max_workers=1, env=self._environments[slot], initializer=_begin
             )
         return self._executors[slot]
 
@@ -130,7 +139,9 @@ def worker_environments(jobs: int | None = None, gpus: Sequence[str] = ()) -> li
     return [{**shared, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(jobs)]
 
 
-def _ignore_signals_to_the_job() -> None:
+def _begin() -> None:
+    """Set up a process before its first item."""
+    configure_process()
     # Ctrl-C, and a scheduler's warning before the time limit, reach every process of a job; only
     # the process that started the others acts on them.
     for name in ("SIGINT", "SIGUSR1"):

@@ -20,7 +20,7 @@ _spent = {"importing": 0.0}  # seconds
 
 
 def configure_process() -> None:
-    """Set up a process that runs this program alone, as the command line does.
+    """Set up a process that runs this program alone, as the command line and its workers do.
 
     Arithmetic threads then sleep while they wait. By default they spin, which takes the cores from
     the threads that they wait for wherever another process is busy: a search over C took two to
@@ -35,17 +35,19 @@ def configure_process() -> None:
         os.environ.setdefault(name, value)
     if cpu_limit():
         os.environ.setdefault("OMP_NUM_THREADS", str(available_cpus()))
-    atexit.register(_unfreeze_for_nanobind)
+    atexit.register(_end_without_a_search)
     _settings["configured"] = True
 
 
-def _unfreeze_for_nanobind() -> None:
-    """Let the last search for garbage find what nanobind has bound for Triton.
+def _end_without_a_search() -> None:
+    """Hide all objects from the last search for garbage, which takes half a second.
 
-    nanobind prints as leaks whatever is left. The search takes 0.4 s: others do without.
+    nanobind prints as leaks what it has bound for Triton and is left: there, let it be found.
     """
     if "triton" in sys.modules:
         gc.unfreeze()
+    else:
+        gc.freeze()
 
 
 @contextmanager
