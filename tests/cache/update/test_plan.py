@@ -40,6 +40,12 @@ def facts(cache: Cache) -> dict[str, Any]:
     return {"spec": cache.spec, "layout": cache.layout, "reference": cache.reference}
 
 
+@pytest.fixture
+def first(cache: Path) -> Cache:
+    """The cache of `photos` as it was made."""
+    return open_cache(cache)
+
+
 def touch(path: Path, image_seed: int) -> None:
     before = path.stat().st_mtime_ns
     photograph(image_seed, "wasps").save(path)
@@ -65,8 +71,9 @@ def test_a_changed_image_redoes_its_shard_and_no_other(photos: Path, extract_tin
     assert not np.allclose(now[row], codes[row])
 
 
-def test_codes_of_changed_pixels_survive_in_no_layer(photos: Path, extract_tiny: Extract) -> None:
-    first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
+def test_codes_of_changed_pixels_survive_in_no_layer(
+    photos: Path, first: Cache, extract_tiny: Extract
+) -> None:
     touch(photos / first.images.path[11], 999)
     again = extract_tiny(photos, layers=["layer2"]).cache
     assert missing_shards(again, "layer2") == []
@@ -74,15 +81,14 @@ def test_codes_of_changed_pixels_survive_in_no_layer(photos: Path, extract_tiny:
 
 
 def test_the_index_never_calls_a_row_valid_whose_codes_are_gone(
-    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+    photos: Path, first: Cache, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = extract_tiny(photos).cache
-    touch(photos / cache.images.path[11], 999)
+    touch(photos / first.images.path[11], 999)
 
     monkeypatch.setattr("bottleneck.extraction.running.local.write_shards", killed)
     with pytest.raises(KeyboardInterrupt):
         extract_tiny(photos)
-    assert not (cache.path / "codes.h5").exists()
+    assert not (first.path / "codes.h5").exists()
 
 
 def test_an_index_that_was_not_written_is_written_by_the_next_run(
@@ -276,13 +282,12 @@ def test_another_layer_later_leaves_the_first_alone(photos: Path, extract_tiny: 
     ],
 )
 def test_another_spec_or_layout_is_refused_and_spelled_out(
-    photos: Path, extract_tiny: Extract, options: dict[str, object], words: str
+    photos: Path, first: Cache, extract_tiny: Extract, options: dict[str, object], words: str
 ) -> None:
-    cache = extract_tiny(photos).cache
-    before = times(cache)
+    before = times(first)
     with pytest.raises(SpecMismatchError, match=words):
         extract_tiny(photos, **options)
-    assert times(cache) == before
+    assert times(first) == before
 
 
 def test_the_caches_own_layout_and_precision_need_not_be_repeated(
@@ -304,64 +309,61 @@ def test_entirely_different_images_are_refused(
 
 
 def test_an_index_without_the_new_images_is_gone_before_they_are_rows(
-    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+    photos: Path, first: Cache, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = extract_tiny(photos).cache
     write_photographs(photos / "train" / "aardvarks", 3, label="aardvarks")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("bottleneck.extraction.running.local.write_shards", killed)
         extract_tiny(photos)
-    assert len(open_cache(cache.path).images) == 39
-    assert not (cache.path / "codes.h5").exists()
+    assert len(open_cache(first.path).images) == 39
+    assert not (first.path / "codes.h5").exists()
 
 
 def test_an_update_changes_nothing_before_it_is_applied_and_removes_no_shard_then(
-    photos: Path, extract_tiny: Extract, tmp_path: Path
+    photos: Path, first: Cache, tmp_path: Path
 ) -> None:
-    cache = extract_tiny(photos, layers=["layer2", "layer3"]).cache
     for row in (3, 11, 12):
-        touch(photos / cache.images.path[row], 900 + row)
-    before = contents(cache.path)
+        touch(photos / first.images.path[row], 900 + row)
+    before = contents(first.path)
     source = open_images(photos)
-    plan = plan_update(cache.path, source, **facts(cache))
-    new = plan_update(tmp_path / "new", source, **facts(cache))
+    plan = plan_update(first.path, source, **facts(first))
+    new = plan_update(tmp_path / "new", source, **facts(first))
     series = (Series("layer2"), Series("layer3"))
     assert plan.stale == {(each, shard) for each in series for shard in (0, 1)}
     assert (plan.changes, plan.new) == (ImageChanges(changed=3), False)
     assert (new.stale, new.changes, new.new) == (frozenset(), ImageChanges(), True)
-    assert contents(cache.path) == before
+    assert contents(first.path) == before
     assert not (tmp_path / "new").exists()
 
     applied = plan.apply()
-    after = contents(cache.path)
+    after = contents(first.path)
     assert {name for name in before if before[name] != after.get(name)} == {
         "codes.h5",
         "images.csv",
         "rejected.csv",
     }
-    assert np.flatnonzero(open_cache(cache.path).images.mtime_ns == -1).tolist() == [3, 11, 12]
+    assert np.flatnonzero(open_cache(first.path).images.mtime_ns == -1).tolist() == [3, 11, 12]
     # As if the run had made the shards of layer2, and nobody those of layer3.
     finished = plan.finish(applied, ["layer2"])
     assert missing_shards(finished, "layer2") == []
     assert missing_shards(finished, "layer3") == [0, 1]
-    assert open_cache(cache.path).images == source.table
+    assert open_cache(first.path).images == source.table
     new.apply()
     assert len(open_cache(tmp_path / "new").images) == 36
 
 
 def test_two_tasks_may_plan_the_same_cache_at_once_but_no_other(
-    photos: Path, extract_tiny: Extract, tmp_path: Path
+    photos: Path, first: Cache, tmp_path: Path
 ) -> None:
-    cache = extract_tiny(photos).cache
     plans = [
-        plan_update(tmp_path / "new", open_images(photos), **facts(cache) | {"spec": spec})
-        for spec in (cache.spec, cache.spec, dataclasses.replace(cache.spec, pool="max"))
+        plan_update(tmp_path / "new", open_images(photos), **facts(first) | {"spec": spec})
+        for spec in (first.spec, first.spec, dataclasses.replace(first.spec, pool="max"))
     ]
     plans[0].apply()
     plans[1].apply()
     with pytest.raises(SpecMismatchError, match="pool is avg"):
         plans[2].apply()
-    assert open_cache(tmp_path / "new").spec == cache.spec
+    assert open_cache(tmp_path / "new").spec == first.spec
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -465,9 +467,8 @@ def staged(photos: Path, place: Path) -> Path:
 
 
 def test_a_changed_image_of_the_same_size_is_found_among_copies(
-    photos: Path, extract_tiny: Extract, tmp_path: Path
+    photos: Path, first: Cache, extract_tiny: Extract, tmp_path: Path
 ) -> None:
-    first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
     row = 20
     copy = staged(photos, tmp_path / "copy")
     same_time(copy / first.images.path[row], 999)
@@ -477,9 +478,8 @@ def test_a_changed_image_of_the_same_size_is_found_among_copies(
 
 
 def test_copies_of_two_tasks_cost_neither_a_shard(
-    photos: Path, extract_tiny: Extract, tmp_path: Path
+    photos: Path, first: Cache, extract_tiny: Extract, tmp_path: Path
 ) -> None:
-    first = extract_tiny(photos).cache
     before = times(first)
     tasks = (ArrayTask(0, 2), ArrayTask(1, 2))
     copies = [staged(photos, tmp_path / f"copy{task.index}") for task in tasks]
@@ -493,9 +493,8 @@ def test_copies_of_two_tasks_cost_neither_a_shard(
 
 
 def test_a_task_leaves_the_stale_shards_of_others_to_them(
-    photos: Path, extract_tiny: Extract
+    photos: Path, first: Cache, extract_tiny: Extract
 ) -> None:
-    first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
     for row in (3, 11, 30):  # shards 0, 1 and 3
         touch(photos / first.images.path[row], 900 + row)
     before = {layer: times(first, layer) for layer in ("layer2", "layer3")}
@@ -511,49 +510,46 @@ def test_a_task_leaves_the_stale_shards_of_others_to_them(
 
 
 def test_tasks_that_plan_at_once_write_the_stamps_of_their_own_rows(
-    photos: Path, extract_tiny: Extract
+    photos: Path, first: Cache
 ) -> None:
-    cache = extract_tiny(photos).cache
-    touch(photos / cache.images.path[3], 903)
+    touch(photos / first.images.path[3], 903)
     for path in photos.rglob("*.*"):
         os.utime(path)
     source = open_images(photos)
     plans = [
-        plan_update(cache.path, source, task=ArrayTask(i, 2), **facts(cache)) for i in range(2)
+        plan_update(first.path, source, task=ArrayTask(i, 2), **facts(first)) for i in range(2)
     ]
     applied = [plan.apply() for plan in plans]  # the second has seen no note of the first
-    stamps = open_cache(cache.path).images.mtime_ns
+    stamps = open_cache(first.path).images.mtime_ns
     assert stamps[3] == -1
     assert np.array_equal(np.delete(stamps, 3), np.delete(source.table.mtime_ns, 3))
     for plan, opened in zip(reversed(plans), reversed(applied), strict=True):
         plan.finish(opened, ["layer2"])
-    assert open_cache(cache.path).images == source.table
+    assert open_cache(first.path).images == source.table
 
 
 def test_a_row_that_one_task_appends_keeps_the_times_that_another_has_noted(
-    photos: Path, extract_tiny: Extract
+    photos: Path, first: Cache
 ) -> None:
-    cache = extract_tiny(photos).cache
     for path in photos.rglob("*.*"):
         os.utime(path)
     before = open_images(photos)
     write_photographs(photos / "train" / "zebras", 1, label="zebras")
     appending, touched = (
-        plan_update(cache.path, source, task=ArrayTask(i, 2), **facts(cache))
+        plan_update(first.path, source, task=ArrayTask(i, 2), **facts(first))
         for i, source in enumerate((open_images(photos), before))
     )
     touched.finish(touched.apply(), ["layer2"])
     appending.finish(appending.apply(), [])
-    images = open_cache(cache.path).images
+    images = open_cache(first.path).images
     assert len(images) == 37
     assert np.array_equal(images.mtime_ns[:36], before.table.mtime_ns)
 
 
 def test_rows_that_another_run_appends_in_the_meantime_stay(
-    photos: Path, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
+    photos: Path, first: Cache, extract_tiny: Extract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = extract_tiny(photos).cache
-    touch(photos / cache.images.path[11], 999)
+    touch(photos / first.images.path[11], 999)
     finish = CacheUpdate.finish
 
     def finish_late(update: CacheUpdate, *arguments: Any) -> Cache:
@@ -564,7 +560,7 @@ def test_rows_that_another_run_appends_in_the_meantime_stay(
 
     monkeypatch.setattr(CacheUpdate, "finish", finish_late)
     again = extract_tiny(photos)
-    assert len(again.cache.images) == len(open_cache(cache.path).images) == 39
+    assert len(again.cache.images) == len(open_cache(first.path).images) == 39
     last = extract_tiny(photos)
     assert (last.changes, last.changes.touched, last.rows) == (ImageChanges(), 0, 0)
 
@@ -599,9 +595,8 @@ class _Steps:
     "some", [slice(1, None, 2), pytest.param(slice(None), marks=pytest.mark.slow)]
 )
 def test_a_kill_before_any_step_of_an_update_loses_nothing(
-    some: slice, photos: Path, extract_tiny: Extract, tmp_path: Path
+    some: slice, photos: Path, first: Cache, extract_tiny: Extract, tmp_path: Path
 ) -> None:
-    first = extract_tiny(photos, layers=["layer2", "layer3"]).cache
     (photos / first.images.path[30]).write_bytes(b"no image")
     touch(photos / first.images.path[3], 903)
     same_time(photos / first.images.path[11], 911)
