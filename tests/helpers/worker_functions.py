@@ -1,5 +1,6 @@
 """Functions for workers, in a module that they import quickly."""
 
+import gc
 import os
 import signal
 import time
@@ -15,6 +16,11 @@ def square(item: int) -> int:
 def process(item: int) -> int:
     time.sleep(0.05)  # so that nobody gets them all
     return os.getpid()
+
+
+def collects(item: int) -> tuple[bool, bool]:
+    """Whether garbage is looked for, and whether modules are left out of it."""
+    return gc.isenabled(), gc.get_freeze_count() > 0
 
 
 def variables(item: int) -> dict[str, str]:

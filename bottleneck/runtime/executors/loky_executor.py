@@ -3,6 +3,7 @@
 Each process has an executor of loky's for itself: when one dies, the others lose nothing.
 """
 
+import gc
 import os
 import signal
 from collections import Counter, deque
@@ -66,7 +67,7 @@ class LokyExecutor:
                 waiting.clear()
             while waiting and idle:
                 slot, item = idle.popleft(), waiting.popleft()
-                running[self._executor(slot).submit(function, item)] = slot, item
+                running[self._executor(slot).submit(_compute, function, item)] = slot, item
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 slot, item = running.pop(future)
@@ -142,8 +143,17 @@ def worker_environments(jobs: int | None = None, gpus: Sequence[str] = ()) -> li
 def _begin() -> None:
     """Set up a process before its first item."""
     configure_process()
+    gc.disable()  # the first item brings its function, and that its modules
     # Ctrl-C, and a scheduler's warning before the time limit, reach every process of a job; only
     # the process that started the others acts on them.
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):  # Windows has no SIGUSR1
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _compute(function: Callable[[Item], Result], item: Item) -> Result:
+    """Call a function, with a search for garbage that leaves out the modules it was found in."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+    return function(item)

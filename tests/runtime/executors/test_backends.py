@@ -30,6 +30,12 @@ def test_each_item_comes_with_its_result() -> None:
         assert executor.max_concurrency == 2
 
 
+def test_a_worker_looks_for_garbage_but_not_among_modules() -> None:
+    with open_executor("loky", jobs=1) as executor:
+        for _ in range(2):
+            assert dict(executor.map_unordered(worker_functions.collects, [0])) == {0: (True, True)}
+
+
 def test_a_worker_that_dies_loses_what_it_was_at_and_nothing_else(tmp_path: Path) -> None:
     function = Recorded(tmp_path, deadly=1, deaths=1)
     with open_executor("loky", jobs=2) as executor:
