@@ -40,7 +40,7 @@ from tests.helpers import searches
 from tests.helpers.networks import SMALL
 from tests.helpers.tuning import BOUNDARY, CHAIN, QUICK, hard_images, maps_cache
 
-few_cs = searches.few_cs
+few_cs, one_trial = searches.few_cs, searches.one_trial
 
 CPU = ComputeOptions(device="cpu")
 
@@ -58,6 +58,11 @@ def maps(images: Path) -> Cache:
 @pytest.fixture(scope="module")
 def tuned(maps: Cache) -> TuneResult:
     return tune(maps, options=dataclasses.replace(QUICK, init="fresh", lr=5e-3, epochs=6))
+
+
+@pytest.fixture(scope="module")
+def quick(maps: Cache) -> TuneResult:
+    return tune(maps, options=QUICK)
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_divided_or_one_line(
@@ -274,8 +279,7 @@ def test_without_a_held_out_split_nothing_is_claimed(maps: Cache, tmp_path: Path
     assert "(no split is called test or val; 'spare' is neither trained on" in result.verdict
 
 
-def test_a_run_goes_on_from_its_folder(maps: Cache, tmp_path: Path) -> None:
-    undisturbed = tune(maps, options=QUICK)
+def test_a_run_goes_on_from_its_folder(quick: TuneResult, maps: Cache, tmp_path: Path) -> None:
     seen = []
 
     def stop(progress: Any) -> None:
@@ -288,7 +292,7 @@ def test_a_run_goes_on_from_its_folder(maps: Cache, tmp_path: Path) -> None:
     first: list[TrainingProgress] = []
     result = tune(maps, options=QUICK, resume=tmp_path / "state", on_progress=first.append)
     assert first[0].epoch == 2
-    for name, tensor in undisturbed.tail.tensors.items():
+    for name, tensor in quick.tail.tensors.items():
         assert np.array_equal(result.tail.tensors[name], tensor), name
 
 
@@ -337,10 +341,12 @@ def test_pooled_codes_are_refused(images: Path, tmp_path: Path) -> None:
         tune(cache, options=QUICK)
 
 
-def test_maps_beside_codes_give_the_same_tail(maps: Cache, images: Path, tmp_path: Path) -> None:
+def test_maps_beside_codes_give_the_same_tail(
+    quick: TuneResult, images: Path, tmp_path: Path
+) -> None:
     cache = maps_cache(images, tmp_path / "codes", layers=["5", "2@none"], pool="avg", relu=True)
     assert cache.layers == ["2@none", "5"]
-    found, expected = tune(cache, options=QUICK), tune(maps, options=QUICK)
+    found, expected = tune(cache, options=QUICK), quick
     assert found.tail.boundary == "2@none"
     assert found.to_dict()["heldout"] == expected.to_dict()["heldout"]
     for name, tensor in expected.tail.tensors.items():
