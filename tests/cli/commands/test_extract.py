@@ -9,8 +9,6 @@ import pickle
 import re
 import shutil
 import signal
-import subprocess
-import time
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +23,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from bottleneck.cache.format.manifest import COMPRESSIONS
+from bottleneck.cache.format.shard_writer import write_shard
 from tests.helpers import cli
-from tests.helpers.cli import TINY, Trap, contents, expected_codes, program, refused, stored
+from tests.helpers.cli import TINY, Trap, contents, expected_codes, refused, stored
 from tests.helpers.fixture_types import Run
 from tests.helpers.networks import NETWORKS, PLAIN
 from tests.helpers.photographs import photograph, write_photographs
@@ -724,7 +723,8 @@ def test_the_input_that_a_network_declares_is_said(run: Run, photos: Path, tmp_p
 def test_the_input_of_a_network_that_declares_none_is_said(
     run: Run, photos: Path, tmp_path: Path
 ) -> None:
-    command = ("extract", photos, "-o", "new", "--model", PLAIN, "--layer", "layer2")
+    some = photos / "val" / "ants"
+    command = ("extract", some, "-o", "new", "--model", PLAIN, "--layer", "layer2")
     assert run(*command).stderr.splitlines()[1] == (
         "input: the network has no `preprocess`, so that ImageNet's is assumed: shorter side 256, "
         "crop 224, bilinear, mean 0.485,0.456,0.406, std 0.229,0.224,0.225"
@@ -732,7 +732,7 @@ def test_the_input_of_a_network_that_declares_none_is_said(
     shutil.rmtree(tmp_path / "new")
     assert "input:" not in run(*command, "--crop", "32").stderr
     known = ("--model", "squeezenet1_1", "--weights", "none", "--layer", "features.2")
-    assert "input:" not in run("extract", photos, "-o", "known", *known).stderr
+    assert "input:" not in run("extract", some, "-o", "known", *known).stderr
 
 
 @pytest.mark.parametrize(
@@ -1003,16 +1003,6 @@ def test_a_download_does_not_mix_with_the_json(
 
 # Interrupted
 
-SLOW = """
-import time
-from tiny_networks import Plain
-
-class Slow(Plain):
-    def forward(self, x):
-        time.sleep(0.1)
-        return super().forward(x)
-"""
-
 
 @pytest.mark.parametrize(
     ("sent", "word"),
@@ -1024,33 +1014,32 @@ class Slow(Plain):
     ],
 )
 def test_an_interrupt_keeps_what_was_finished_and_the_next_run_goes_on(
-    run: Run, photos: Path, tmp_path: Path, sent: signal.Signals, word: str
+    run: Run,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    sent: signal.Signals,
+    word: str,
 ) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
-    shutil.copy(NETWORKS, tmp_path)
-    arguments = (
-        *("extract", photos, "-o", "new", "--model", "slow.py:Slow", "--layer", "layer2"),
-        *("--crop", 32, "--resize", 32, "--shard-size", 4, "--dtype", "float32"),
-    )
+    def write_and_send(path: Path, *content: Any, **options: Any) -> None:
+        write_shard(path, *content, **options)
+        if path.stem == "00001":
+            os.kill(os.getpid(), sent)
+
+    arguments = ("extract", photos, "-o", "new", *TINY, "--shard-size", 4, "--dtype", "float32")
     shards = tmp_path / "new" / "codes" / "layer2"
-    with subprocess.Popen(
-        program(*arguments), cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    ) as running:
-        limit = time.monotonic() + 60
-        while not (shards / "00000.h5").exists():
-            assert time.monotonic() < limit
-            assert running.poll() is None
-            time.sleep(0.02)
-        running.send_signal(sent)
-        _, errors = running.communicate(timeout=60)
-    assert running.returncode == 128 + sent
+    with monkeypatch.context() as patch:
+        patch.setattr("bottleneck.extraction.running.pipeline.write_shard", write_and_send)
+        stopped = run(*arguments)
+    assert (stopped.exit_code, stopped.stdout) == (128 + sent, "")
     finished = contents(shards)
-    assert 1 <= len(finished) < 9
-    assert errors.splitlines()[-1] == (
+    assert 2 <= len(finished) < 9
+    assert stopped.stderr.splitlines()[-1] == (
         f"error: {word}: new holds {len(finished)} of 9 shards of layer2; what was finished is "
         "kept, the same command goes on"
     )
-    assert "Traceback" not in errors
+    assert "Traceback" not in stopped.stderr
     assert not list(tmp_path.rglob(".*.tmp~"))
     result = run(*arguments, "--json")
     found = json.loads(result.stdout)
