@@ -2,4 +2,4 @@
 
 from tests.helpers import searches
 
-few_cs = searches.few_cs
+few_cs, one_trial = searches.few_cs, searches.one_trial

@@ -16,6 +16,7 @@ import pytest
 from click.testing import Result
 
 from bottleneck.cli.interrupts import Terminated
+from bottleneck.finetuning.training import choice
 from bottleneck.finetuning.training.run import TrainingProgress
 from bottleneck.finetuning.tuned_tail import TunedTail
 from tests.helpers import searches
@@ -24,7 +25,7 @@ from tests.helpers.fixture_types import Run
 from tests.helpers.networks import PLAIN
 from tests.helpers.tuning import CHAIN, hard_images, maps_cache
 
-few_cs = searches.few_cs
+few_cs, one_trial = searches.few_cs, searches.one_trial
 command = importlib.import_module("bottleneck.cli.commands.tune")  # the module, not its command
 QUICK = ("--epochs", 2, "--lr", 0.001, "--batch-size", 16, "--device", "cpu")
 
@@ -42,7 +43,10 @@ def maps(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made / "maps", tmp_path / "maps"))
 
 
-def test_from_a_cache_to_predictions(run: Run, made: Path, maps: Path, tmp_path: Path) -> None:
+def test_from_a_cache_to_predictions(
+    run: Run, made: Path, maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "_ENOUGH", 16)  # two trials of 8 images
     result = run("tune", maps, *QUICK)
     assert result.exit_code == 0, result.output
     *_, verdict, saved, groups = result.stdout.splitlines()
@@ -58,9 +62,9 @@ def test_from_a_cache_to_predictions(run: Run, made: Path, maps: Path, tmp_path:
     )
     # Where training was no better than the start, there is no last one.
     trained = "training was no better than its start" not in result.stdout
-    last = ["training 6 of up to 6: 40 images, a learning rate of 0.001"] * trained
-    trials = "training {} of up to 6: 32 images, 8 kept back, a learning rate of 0.001"
-    assert trainings == [trials.format(number) for number in range(1, 6)] + last
+    last = ["training 3 of up to 3: 40 images, a learning rate of 0.001"] * trained
+    trials = "training {} of up to 3: 32 images, 8 kept back, a learning rate of 0.001"
+    assert trainings == [trials.format(number) for number in (1, 2)] + last
     judged = run("evaluate", "tail-2.safetensors", maps, "--device", "cpu", "--json")
     assert json.loads(judged.stdout)["heldout"]["n"] == 20
     again = run("evaluate", "tail-2.safetensors", made / "hard.csv", "--device", "cpu", "--json")
