@@ -1,6 +1,7 @@
 """Plots: what is drawn is what was found, whole and readable."""
 
 import dataclasses
+import pickle
 import re
 import subprocess
 import sys
@@ -50,10 +51,15 @@ def rows_of(costs: dict[str, float | None]) -> list[SweepRow]:
 THREE: dict[str, float | None] = {"conv1": 0.1, "conv2": 0.4, "fc": 1.0}
 
 
-def drawn(rows: Sequence[SweepRow]) -> tuple[Figure, Axes]:
+def plotted(rows: Sequence[SweepRow]) -> tuple[Figure, Axes]:
     figure = SweepResult(rows).plot()
-    figure.draw_without_rendering()  # but with everything in its place
     (axes,) = figure.axes
+    return figure, axes
+
+
+def drawn(rows: Sequence[SweepRow]) -> tuple[Figure, Axes]:
+    figure, axes = plotted(rows)
+    figure.draw_without_rendering()  # but with everything in its place
     return figure, axes
 
 
@@ -75,7 +81,7 @@ def texts(axes: Axes) -> list[str]:
 def test_a_line_for_each_classifier_is_what_was_found(clf: str) -> None:
     rows = rows_of(THREE)
     own = [row for row in rows if row.clf == clf]
-    _, axes = drawn(rows)
+    _, axes = plotted(rows)
     folds = format_rows(axes, f"{clf}, cross-validation")
     heldout = format_rows(axes, f"{clf}, held-out val")
     for line, values in (
@@ -118,7 +124,7 @@ def all_layers(row: SweepRow, views: int = 1) -> SweepRow:
 def test_rows_of_all_layers_are_behind_the_deepest_without_a_line() -> None:
     rows = rows_of(THREE)
     together = [all_layers(row, views) for views in (1, 5) for row in rows[-2:]]
-    _, axes = drawn([*rows, *together])
+    _, axes = plotted([*rows, *together])
     label = "svm, cross-validation"
     alone, behind = [bars.lines[0] for bars in axes.containers if bars.get_label() == label]  # type: ignore[attr-defined, unused-ignore]
     np.testing.assert_allclose(alone.get_xdata().astype(float), [0.1, 0.4, 1.0])
@@ -137,7 +143,7 @@ def test_layers_in_several_views_each_stand_at_their_share() -> None:
         )
         for row in rows_of(THREE)
     ]
-    _, axes = drawn([*rows, all_layers(rows[-1], 5)])
+    _, axes = plotted([*rows, all_layers(rows[-1], 5)])
     line = format_rows(axes, "svm, cross-validation")
     np.testing.assert_allclose(line.get_xdata().astype(float), [0.1, 0.4, 1.0])
     assert line.get_linestyle() == "-"
@@ -145,7 +151,7 @@ def test_layers_in_several_views_each_stand_at_their_share() -> None:
 
 def test_bars_are_standard_errors() -> None:
     rows = [row for row in rows_of(THREE) if row.clf == "svm"]
-    _, axes = drawn(rows)
+    _, axes = plotted(rows)
     (bars,) = axes.containers
     (segments,) = (bar.get_segments() for bar in bars.lines[2])  # type: ignore[attr-defined, unused-ignore]
     for segment, row in zip(segments, rows, strict=True):
@@ -159,7 +165,7 @@ def test_the_recommended_row_has_the_ring_and_the_bold_name() -> None:
     rows[2] = a_row("conv2", "svm", SweepResult(rows).best.cv.mean - 0.001, cost=0.4)
     chosen = SweepResult(rows).recommended
     assert (chosen.layer, chosen.clf) == ("conv2", "svm")
-    _, axes = drawn(rows)
+    _, axes = plotted(rows)
     ring = format_rows(axes, "recommended")
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (0.4, chosen.cv.mean)
     bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
@@ -169,14 +175,14 @@ def test_the_recommended_row_has_the_ring_and_the_bold_name() -> None:
 def test_the_band_is_one_standard_error_below_the_best() -> None:
     rows = rows_of(THREE)
     best = SweepResult(rows).best
-    _, axes = drawn(rows)
+    _, axes = plotted(rows)
     (band,) = axes.patches
     low, high = band.get_path().get_extents(band.get_patch_transform()).intervaly
     assert (low, high) == pytest.approx((best.cv.mean - best.cv.standard_error, best.cv.mean))
 
 
 def test_chance_is_a_faint_line() -> None:
-    _, axes = drawn(rows_of(THREE))
+    _, axes = plotted(rows_of(THREE))
     (line,) = [line for line in axes.get_lines() if np.array_equal(line.get_ydata(), [0.5, 0.5])]
     assert line.get_linewidth() < 1
     assert "chance 50.0%" in texts(axes)
@@ -184,18 +190,18 @@ def test_chance_is_a_faint_line() -> None:
 
 def test_chance_far_below_takes_no_room_from_the_rows() -> None:
     rows = [dataclasses.replace(row, majority_baseline=0.01) for row in rows_of(THREE)]
-    _, axes = drawn(rows)
+    _, axes = plotted(rows)
     assert "chance 1.0% ↓" in texts(axes)
     assert axes.get_ylim()[0] > 0.5
 
 
 def test_several_labels_have_no_chance() -> None:
-    _, axes = drawn([dataclasses.replace(row, majority_baseline=None) for row in rows_of(THREE)])
+    _, axes = plotted([dataclasses.replace(row, majority_baseline=None) for row in rows_of(THREE)])
     assert not [text for text in texts(axes) if "chance" in text]
 
 
 def test_without_a_held_out_split_there_are_no_open_markers() -> None:
-    figure, _ = drawn([dataclasses.replace(row, heldout=None) for row in rows_of(THREE)])
+    figure, _ = plotted([dataclasses.replace(row, heldout=None) for row in rows_of(THREE)])
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
         "svm, cross-validation",
@@ -207,7 +213,7 @@ def test_without_a_held_out_split_there_are_no_open_markers() -> None:
 
 @pytest.mark.parametrize("costs", [{"b": None, "a": None}, {"b": 0.2, "a": None}])
 def test_where_a_share_is_unknown_layers_stand_in_a_row(costs: dict[str, float | None]) -> None:
-    _, axes = drawn(rows_of(costs))
+    _, axes = plotted(rows_of(costs))
     line = format_rows(axes, "svm, cross-validation")
     assert list(line.get_xdata()) == [0, 1]
     assert line.get_linestyle() == "None"  # nothing leads from one to the other
@@ -251,7 +257,7 @@ def test_names_and_legend_stand_inside_and_apart(n: int, crowded: bool) -> None:
 
 def test_a_long_name_keeps_its_end_and_no_name_is_a_formula() -> None:
     long = "features.denseblock4.denselayer16.conv2"
-    figure, axes = drawn(rows_of({"$x_1$": 0.5, long: 1.0}))
+    figure, axes = plotted(rows_of({"$x_1$": 0.5, long: 1.0}))
     assert texts(axes)[-2:] == ["$x_1$", f"…{long[-21:]}"]
     assert not any(text.get_parse_math() for text in axes.texts[-2:])
     assert figure.get_size_inches().tolist() == [6.5, 4.0]
@@ -300,19 +306,17 @@ def test_the_suffix_decides_the_format(tmp_path: Path) -> None:
 
 def test_matplotlib_is_imported_to_draw_only_and_pyplot_never(tmp_path: Path) -> None:
     program = f"""
-import sys
-sys.path += {sys.path!r}
-import bottleneck.fitting.plotting.sweep_plot, bottleneck.fitting.sweep_result
+import pickle, sys
+import bottleneck.fitting.plotting.sweep_plot
+rows = pickle.load(sys.stdin.buffer)
 print(*sys.modules)
-import pathlib
-from tests.fitting.plotting.test_sweep_plot import write
-write(pathlib.Path({str(tmp_path / "b.png")!r}))
+rows.plot({str(tmp_path / "b.png")!r})
 print(*sys.modules)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
-    )
-    imported, drawn = (set(line.split()) for line in done.stdout.splitlines())
+    rows = pickle.dumps(SweepResult(rows_of(THREE)))
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input=rows, capture_output=True, timeout=120, check=True)
+    imported, drawn = (set(line.split()) for line in done.stdout.decode().splitlines())
     assert "bottleneck.fitting.plotting.sweep_plot" in imported
     assert "matplotlib" not in imported
     assert "matplotlib.figure" in drawn
