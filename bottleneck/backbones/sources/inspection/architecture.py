@@ -35,13 +35,14 @@ def architecture_digest(network: nn.Module) -> str:
     2
     """
     lines: list[str] = []
-    sources: dict[str, None] = {}  # of each class once, in the order of first use
+    classes: dict[type, None] = {}  # each once, in the order of first use
     for name, module in network.named_modules(remove_duplicate=False):
         lines.append(f"{name}: {type(module).__qualname__}")
         lines += _settings(module)
         if isinstance(module, ScriptModule):  # its class is that of all programs
             lines.append(str(getattr(module, "code", "")))
-        sources.update(dict.fromkeys(_class_code(type(module))))
+        classes[type(module)] = None
+    sources = dict.fromkeys(code for cls in classes for code in _class_code(cls))
     return sha256("\n".join([*lines, *sources]).encode())
 
 
