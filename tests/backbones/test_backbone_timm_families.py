@@ -25,7 +25,12 @@ from tests.helpers.tiny_networks import frozen
 FAMILIES: dict[str, dict[str, str]] = {
     "tf_efficientnet_lite0": {"bn1": "nchw", "blocks.3": "nchw", "global_pool": "nc"},
     "resnet18": {"bn1": "nchw", "layer2.0.bn2": "nchw", "layer4": "nchw"},
-    "mobilenetv3_small_050": {"blocks.1": "nchw", "blocks.4.1.se": "nchw", "conv_head": "nchw"},
+    "mobilenetv3_small_050": {
+        "blocks.1": "nchw",
+        "blocks.4.1.se": "nchw",
+        "conv_head": "nchw",
+        "flatten": "nc",
+    },
     "convnext_atto": {"stem": "nchw", "stages.1.blocks.0.norm": "nchw", "stages.3": "nchw"},
     "regnety_002": {"stem": "nchw", "s2.b1.se": "nchw", "s4": "nchw"},
     "ghostnet_050": {"bn1": "nchw", "blocks.4": "nchw", "conv_head": "nchw"},
@@ -86,7 +91,7 @@ def pooled(output: Tensor, axes: str, pool: str) -> Tensor:
 
 # CaiT's 24 blocks take a while; a shorter one is in test_class_token.py.
 # A network of each kind of output is always run: maps with channels first, tokens, a vector.
-FAST = [("tf_efficientnet_lite0", "torch")]
+FAST = [("mobilenetv3_small_050", "torch")]
 FAST_IF_SHORT = [("vit_tiny_patch16_224", "torch"), ("convnext_atto", "openvino")]
 
 

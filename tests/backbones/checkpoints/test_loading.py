@@ -198,7 +198,8 @@ def test_mismatches_that_a_layer_depends_on_are_refused(
 
 
 def test_a_deeper_network_of_the_same_shapes_is_another_network(tmp_path: Path) -> None:
-    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "w.pth")
+    blocks = (torchvision.models.resnet.BasicBlock, [3, 2, 2, 2])  # resnet18 has two at first too
+    torch.save(torchvision.models.ResNet(*blocks).state_dict(), tmp_path / "w.pth")
     found = load_backbone("resnet18", str(tmp_path / "w.pth"), transform=SMALL)
     with pytest.raises(WeightsError, match=r"has no 'layer1\.2\.conv1\.weight'.*'layer1\.1'"):
         found.select_layers(["layer1.1"])

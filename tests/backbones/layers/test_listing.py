@@ -75,8 +75,10 @@ def test_total_cost_is_what_torchvision_publishes(model: str) -> None:
     "model",
     [
         "regnet_y_400mf",
-        "swin_v2_t",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vit_h_14", "maxvit_t")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("swin_v2_t", "vit_h_14", "maxvit_t")
+        ),
     ],
 )
 def test_unusual_builders_and_sizes_can_be_listed(model: str) -> None:

@@ -118,9 +118,10 @@ def test_timm_is_imported_for_its_own_models_alone(monkeypatch: pytest.MonkeyPat
 def test_published_weights_come_from_the_hub(hub: Path) -> None:
     trained = network_of(7)
     publish(hub, REPOSITORY, weights=trained.state_dict())
+    digest = load_backbone(trained).weights_digest
     for model in (f"timm:{NAME}", f"timm:{NAME}.{TAG}"):
         backbone = load_backbone(model)
-        assert backbone.weights_digest == load_backbone(trained).weights_digest
+        assert backbone.weights_digest == digest
         image = torch.randn(1, 3, 64, 64)
         with torch.inference_mode():
             torch.testing.assert_close(backbone.network(image), trained(image))
