@@ -138,7 +138,7 @@ def places(rows: Sequence[SweepRow]) -> list[tuple[str, str]]:
     return [(row.layer, row.clf) for row in rows]
 
 
-@pytest.mark.parametrize("scaling", [pytest.param("standardize", marks=pytest.mark.slow), "auto"])
+@pytest.mark.parametrize("scaling", ["standardize", pytest.param("auto", marks=pytest.mark.slow)])
 def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, scaling: str) -> None:
     search = SearchOptions(c=CS, cv=2, scaling=scaling)
     rows = sweep(three, [SVM, SOFTMAX], search=search)
@@ -214,7 +214,7 @@ def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.Monke
         return lesson
 
     monkeypatch.setattr(module, "load_dataset", spy)
-    sweep(three, [SVM, SOFTMAX], search=SearchOptions(c=[1.0], cv=2))
+    sweep(three, [SVM], search=SearchOptions(c=[0.01], cv=2))
     assert len(before) == 8
 
 
@@ -381,15 +381,15 @@ def test_an_unfinished_layer_is_refused_before_any_training(
 
 
 def test_the_held_out_split_does_not_affect_the_choice(three: Path, tmp_path: Path) -> None:
-    search = SearchOptions(c=[1.0], cv=2)
-    rows = sweep(three, [SVM, SOFTMAX], search=search)
+    search = SearchOptions(c=[0.01], cv=2)
+    rows = sweep(three, [SVM], search=search)
     wrong = [
         {"a": "b", "b": "c", "c": "a"}[x] if s == "test" else x
         for x, s in zip(CLOUDS, SPLIT, strict=True)
     ]
     table = ["path,label", *(f"{i:03d}.jpg,{label}" for i, label in enumerate(wrong))]
     (tmp_path / "wrong.csv").write_text("\n".join(table) + "\n")
-    others = sweep(three, [SVM, SOFTMAX], search=search, labels=tmp_path / "wrong.csv")
+    others = sweep(three, [SVM], search=search, labels=tmp_path / "wrong.csv")
     assert [row.cv for row in others] == [row.cv for row in rows]
     assert [row.heldout_metric for row in others] != [row.heldout_metric for row in rows]
     assert places([others.recommended]) == places([rows.recommended])

@@ -64,9 +64,17 @@ def scores_by_hand(
 # The folds' scores
 
 
-@pytest.mark.parametrize("k", [2, 3])
-@pytest.mark.parametrize("scaling", ["standardize", "l2", "none"])
 @pytest.mark.parametrize("clf", ["svm", "softmax"])
+@pytest.mark.parametrize(
+    ("k", "scaling"),
+    [
+        *((2, "standardize"), (3, "l2"), (3, "none")),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [(3, "standardize"), (2, "l2"), (2, "none")]
+        ),
+    ],
+)
 def test_scores_are_scikit_learns_on_the_same_folds(clf: str, scaling: str, k: int) -> None:
     dataset = training(*clouds(k=k))
     found = chosen(dataset, ClassifierOptions(clf), scaling=scaling)
