@@ -538,7 +538,7 @@ def test_double_precision_replaces_single_if_needed(
     assert np.all(objective(problem, solution) <= minimum + allowed(problem, solution, 1e-4))
 
 
-@pytest.mark.parametrize("c", [1e-4, 2e-3, 1e-1, 1e1])
+@pytest.mark.parametrize("c", [1e-4, 2e-3, 1e-1, pytest.param(1e1, marks=pytest.mark.slow)])
 def test_a_gap_below_the_rounding_of_float32_is_true(c: float) -> None:
     # A search in float64 goes on from what one in float32 found, whose bound is too rough for it.
     for shape in [(400, 8), (3000, 30)]:
@@ -653,8 +653,14 @@ def test_double_precision_is_not_copied() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(90, 6), (12, 30)])
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        *((np.float32, (90, 6)), (np.float64, (12, 30))),
+        pytest.param(np.float32, (12, 30), marks=pytest.mark.slow),
+        pytest.param(np.float64, (90, 6), marks=pytest.mark.slow),
+    ],
+)
 def test_streamed_rows_give_the_same(kind: type[Loss], dtype: Any, shape: tuple[int, int]) -> None:
     intercept: Intercept = "free" if kind is Softmax else "penalised"
     problem = replace(blobs(*shape, 3, dtype=dtype), kind=kind, intercept=intercept)
@@ -669,8 +675,14 @@ def test_streamed_rows_give_the_same(kind: type[Loss], dtype: Any, shape: tuple[
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("shape", [(90, 6), (12, 30)])
-@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "in_memory"),
+    [
+        *(((90, 6), True), ((12, 30), False)),
+        pytest.param((90, 6), False, marks=pytest.mark.slow),
+        pytest.param((12, 30), True, marks=pytest.mark.slow),
+    ],
+)
 def test_torch_gives_the_same(
     kind: type[Loss], dtype: Any, shape: tuple[int, int], in_memory: bool
 ) -> None:
@@ -715,7 +727,7 @@ def test_one_class_is_solved() -> None:
         assert np.all(objective(problem, solution) <= problem.minimum(1.0) * (1 + TOL))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(st.integers(0, 10**6), st.integers(2, 4), st.sampled_from([(12, 30), (30, 8)]))
 def test_a_classifier_that_separates_answers_every_larger_c(
     seed: int, k: int, shape: tuple[int, int]
