@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # How long an example takes depends on what else the machine does; no test measures time.
 settings.register_profile("whole", deadline=None, max_examples=200)  # of `make test-all`
-settings.register_profile("short", deadline=None, max_examples=30)
+settings.register_profile("short", deadline=None, max_examples=20)
 settings.load_profile("short")
 
 _SCHEDULER = (

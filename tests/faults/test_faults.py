@@ -55,7 +55,7 @@ def test_a_signal_at_any_moment_loses_nothing(workshop: Workshop, sent: signal.S
         attacks.stopped_after(workshop, moments.uniform(0, workshop.seconds), sent)
 
 
-@pytest.mark.parametrize("size", [600, 5000])
+@pytest.mark.parametrize("size", [600, pytest.param(5000, marks=pytest.mark.slow)])
 def test_files_that_may_not_grow_lose_nothing(workshop: Workshop, size: int) -> None:
     attacks.limited(workshop, size)
 
@@ -74,7 +74,7 @@ def test_a_failure_in_the_middle_loses_nothing(workshop: Workshop, kind: str) ->
     attacks.failed_at_call(workshop, kind, 5)
 
 
-@pytest.mark.parametrize("mode", [0o555, 0o000], ids=oct)
+@pytest.mark.parametrize("mode", [0o555, pytest.param(0o000, marks=pytest.mark.slow)], ids=oct)
 def test_a_cache_without_permissions_loses_nothing(workshop: Workshop, mode: int) -> None:
     attacks.not_allowed(workshop, mode)
 

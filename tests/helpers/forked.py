@@ -19,7 +19,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([_ROOT, *filter(None, [os.environ.get
 _PRELOADED = (
     "tests.helpers.uncollected",
     *("bottleneck.extraction.extract", "bottleneck.cli.commands.extract", "tests.faults.fuzz"),
-    *("bottleneck.finetuning.tune", "bottleneck.cli.commands.tune", "sklearn.metrics"),
+    *("bottleneck.finetuning.tune", "bottleneck.cli.commands.tune"),
     *("bottleneck.fitting.fit", "tests.helpers.dask_cluster"),
     *("distributed.cli.dask_scheduler", "distributed.cli.dask_worker"),  # if it is installed
 )

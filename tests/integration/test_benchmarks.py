@@ -369,7 +369,7 @@ def test_start_up_is_measured_with_commands_that_run(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(subprocess, "run", in_this_process)
     monkeypatch.setattr(startup, "REPEATS", 1)
-    assert startup.markdown().count("\n| ") == 4
+    assert startup.markdown().count("\n| ") == 5
 
 
 def test_a_child_s_memory_is_its_own() -> None:

@@ -87,7 +87,10 @@ def require_complete(cache: Cache) -> None:
     assert np.flatnonzero(~usable).tolist() == rejected
 
 
-@pytest.mark.parametrize(("shards", "tasks"), [(250, 10), (1000, 10), (1000, 40)])
+@pytest.mark.parametrize(
+    ("shards", "tasks"),
+    [(250, 10), pytest.param(1000, 10, marks=pytest.mark.slow), (1000, 40)],
+)
 def test_headers_read_by_all_tasks_are_linear_in_the_shards(
     tmp_path: Path, headers: Counter[str], listings: Counter[str], shards: int, tasks: int
 ) -> None:

@@ -221,6 +221,7 @@ def test_an_array_comes_to_its_end_whatever_happens_to_its_tasks(
             np.testing.assert_array_equal(one.get_tensor(name), other.get_tensor(name))
 
 
+@pytest.mark.slow
 def test_ranks_within_a_job_take_a_part_each(alone: Path, place: Path) -> None:
     words = quote_args([*PROGRAM, *map(str, EXTRACT), "--json"])
     job = slurm_kit.ask(

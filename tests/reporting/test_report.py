@@ -465,6 +465,7 @@ def test_a_tuned_tail_is_reported_from_its_maps(tmp_path: Path) -> None:
     assert result.score.to_dict() == judged.score.to_dict()
     page = parse(out.read_text("utf-8"))
     assert page.one("h1").text == f"tuned tail on {BOUNDARY}"
+    assert "poolingnoneReLU" in section(page, "origin").text.replace("\n", "")
     assert "their maps averaged over positions" in section(page, "layers").text
     channels = maps.finished_shards(BOUNDARY)[0].shape[1]
     assert {row[2] for row in rows_of(section(page, "layers").one("table"))} == {str(channels)}
@@ -472,19 +473,22 @@ def test_a_tuned_tail_is_reported_from_its_maps(tmp_path: Path) -> None:
     assert result.shown == result.wanted > 0
 
 
-def test_poolings_are_those_of_the_layers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tuned", "pooling"),
+    [(False, "5: avg, 5@2x2: 2"), pytest.param(True, "none", marks=pytest.mark.slow)],
+)
+def test_poolings_are_those_of_the_layers(tmp_path: Path, tuned: bool, pooling: str) -> None:
     images = hard_images(tmp_path)
     layers = [f"{BOUNDARY}@none", "5", "5@2x2"]
     cache = maps_cache(images, tmp_path / "cache", layers=layers, pool="avg", relu=True, count=1)
-    tail = bn.tune(cache, options=QUICK).tail
-    linear = bn.fit(cache, "svm", layers="all", search=bn.SearchOptions(c=1.0)).head
-    heads: dict[str, Any] = {"none": tail, "5: avg, 5@2x2: 2": linear}
-    for pooling, head in heads.items():
-        head.save(tmp_path / "head.safetensors")
-        out = tmp_path / "page.html"
-        bn.report(cache, tmp_path / "head.safetensors", out, device="cpu", overwrite=True)
-        page = parse(out.read_text("utf-8"))
-        assert f"pooling{pooling}ReLU" in section(page, "origin").text.replace("\n", "")
-        said = section(page, "layers").text
-        assert "maps" not in said  # those of the tail are not compared
-        assert ("in bold" in said) is (head is linear)
+    if tuned:
+        bn.tune(cache, options=QUICK).tail.save(tmp_path / "head.safetensors")
+    else:
+        linear = bn.fit(cache, "svm", layers="all", search=bn.SearchOptions(c=1.0))
+        linear.head.save(tmp_path / "head.safetensors")
+    bn.report(cache, tmp_path / "head.safetensors", tmp_path / "page.html", device="cpu")
+    page = parse((tmp_path / "page.html").read_text("utf-8"))
+    assert f"pooling{pooling}ReLU" in section(page, "origin").text.replace("\n", "")
+    said = section(page, "layers").text
+    assert "maps" not in said  # they are not compared
+    assert ("in bold" in said) is not tuned

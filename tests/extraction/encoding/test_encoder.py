@@ -102,7 +102,7 @@ def test_a_slow_stage_is_named_as_the_limit(
     plain = getattr(*slow)
 
     def slowly(*what: Any) -> Any:
-        time.sleep(0.15)
+        time.sleep(0.06)
         return plain(*what)
 
     used, paths = encoder(model), write_photographs(tmp_path, 6, label="ants")

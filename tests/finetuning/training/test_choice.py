@@ -22,7 +22,7 @@ def choose(some: Examples, options: TuneOptions, **more: Any) -> Choice:
     return choose_recipe(Trainer(tail, some, tail_codes(tail, some, options), options, **more))
 
 
-@pytest.mark.parametrize("patience", [None, 3])
+@pytest.mark.parametrize("patience", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_the_best_rate_of_the_grid_is_chosen_with_its_epochs(
     tmp_path: Path, patience: int | None
 ) -> None:

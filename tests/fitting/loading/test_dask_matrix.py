@@ -213,7 +213,7 @@ def assert_same_coefficients(found: NDArray[np.float64], expected: NDArray[np.fl
             "two", ClassifierOptions("softmax"), {"scaling": "none"}, marks=pytest.mark.slow
         ),
         pytest.param("tags", ClassifierOptions("svm"), {}, marks=pytest.mark.slow),
-        ("tags", ClassifierOptions("softmax", class_weight="balanced"), {}),
+        ("tags", ClassifierOptions("softmax", class_weight="balanced"), {"c": GRID[:1]}),
         ("views", ClassifierOptions("svm"), {"scaling": "sqrt", "c": GRID[:1]}),
         pytest.param("views", ClassifierOptions("softmax"), {}, marks=pytest.mark.slow),
     ],
