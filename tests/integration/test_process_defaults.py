@@ -81,8 +81,10 @@ def test_codes_do_not_depend_on_them(
 
 
 @DEFAULTS
+@pytest.mark.parametrize("name", ["head.pt", pytest.param("head.onnx", marks=pytest.mark.slow)])
 def test_predictions_and_exported_files_do_not_depend_on_them(
     defaults: Callable[[], AbstractContextManager[object]],
+    name: str,
     photos: Path,
     tmp_path: Path,
 ) -> None:
@@ -97,8 +99,7 @@ def test_predictions_and_exported_files_do_not_depend_on_them(
     expected = scores()
     with defaults():
         assert scores() == expected
-        for name in ("head.onnx", "head.pt"):
-            assert export(head, tmp_path / name, model=network).difference < 1e-4
+        assert export(head, tmp_path / name, model=network).difference < 1e-4
 
 
 @DEFAULTS
