@@ -112,13 +112,13 @@ def _real_codes(
     )
     cache = open_cache(path)
     for layer in layers:
-        yield _cached(cache, layer, f"{name}, {layer}", heldout)
+        yield cached_codes(cache, layer, f"{name}, {layer}", heldout)
 
 
-def _cached(cache: Cache, layer: str, name: str, heldout: str) -> TrainTest:
+def cached_codes(cache: Cache, layer: str, name: str, heldout: str) -> TrainTest:
+    """Return the standardised codes of a cache's training and held-out images."""
     images, usable = cache.images, cache.valid_rows(layer)
     train, test = (split_rows(images, usable, split) for split in ("train", heldout))
-    rows = np.concatenate([train, test])
+    rows = np.union1d(train, test)
     classes = encode_targets(images, rows, sorted(images.label.categories), multilabel=False)
-    is_train = np.arange(len(rows)) < len(train)
-    return standardised(name, cache.read_codes(layer, rows), classes, is_train)
+    return standardised(name, cache.read_codes(layer, rows), classes, np.isin(rows, train))

@@ -35,15 +35,17 @@ from benchmarks.gpu import report as all_on_gpu
 from benchmarks.gpu import tuning as gpu_tuning
 from benchmarks.helpers.interleave import interleave, ratio
 from benchmarks.helpers.isolated_process import run_isolated
-from benchmarks.helpers.synthetic_codes import synthetic_codes
+from benchmarks.helpers.synthetic_codes import cached_codes, synthetic_codes
 from benchmarks.helpers.synthetic_images import photographs, repeat, write_jpegs
 from benchmarks.helpers.time_limit import within
 from benchmarks.profiles import QUICK_EXTRACTION, QUICK_FITTING, ExtractionProfile
 from bottleneck.backbones.backbone import load_backbone
+from bottleneck.cache.store import open_cache
 from bottleneck.cli import main
 from bottleneck.linear.classifiers import CLASSIFIERS
 from bottleneck.linear.estimators import LinearSVM, SoftmaxRegression
 from bottleneck.linear.matrix import ArrayMatrix
+from tests.helpers.datasets import written_cache
 from tests.helpers.networks import PLAIN
 from tests.helpers.problems import fit_path
 
@@ -53,6 +55,18 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times do not matter in these tests."""
     monkeypatch.setattr(vs_sklearn, "_PAUSE", 0.0)
     monkeypatch.setattr(vs_sklearn, "_MANY_ROUNDS", 1)
+
+
+def test_cached_codes_are_those_of_the_splits_in_whatever_order(tmp_path: Path) -> None:
+    rows = np.arange(12, dtype=np.float32)[:, None]
+    split = ["test" if row % 3 == 0 else "train" for row in range(12)]
+    cache = open_cache(written_cache(tmp_path, rows, list("ab") * 6, split=split))
+    found = cached_codes(cache, cache.layers[0], "rows", "test")
+    assert (found.train_classes.tolist(), found.test_classes.tolist()) == (
+        [1, 0, 0, 1] * 2,
+        [0, 1] * 2,
+    )
+    assert (np.diff(found.test[:, 0]) > 0).all()
 
 
 def test_generated_codes_are_balanced_standardised_and_repeat() -> None:
