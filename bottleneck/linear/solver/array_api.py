@@ -13,7 +13,7 @@ def array_namespace(values: Array) -> Any:
     """Return the module with the functions of the array API for an array.
 
     NumPy has them itself since version 2.1. `array_api_compat` wraps them once more, and looks for
-    every array's library anew: together a fifth of the time of a fit to a few dozen images.
+    every array's library anew: together a sixth of the time of a fit to a few dozen images.
 
     Parameters
     ----------
