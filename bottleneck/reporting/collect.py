@@ -50,7 +50,8 @@ def collect(
     thumbnails : Thumbnails
         Of the cache's images.
     on_progress : callable
-        Called with the `Progress` of each stage of the audit, and of the comparison of layers.
+        Called with the `Progress` of each stage of the audit, of the comparison of layers, and of
+        the learning curve.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def collect(
     # A tuned tail reads maps. The linear heads that it is compared with read their averages.
     codes = cache if isinstance(head, Head) else pooled(cache)
     compared = _compare_layers(head, codes, images, request.layers, on_progress)
-    curve = _draw_curve(head, codes, images, compared)
+    curve = _draw_curve(head, codes, images, compared, on_progress)
     return Findings(request, cache, head, judged, basis, found, compared, curve, thumbnails)
 
 
@@ -120,7 +121,11 @@ def _compare_layers(
 
 
 def _draw_curve(
-    head: Classifier, cache: Cache, images: LabelledImages, compared: SweepResult | str
+    head: Classifier,
+    cache: Cache,
+    images: LabelledImages,
+    compared: SweepResult | str,
+    on_progress: OnProgress,
 ) -> LearningCurve | str:
     """Draw the curve of heads like this one; for a tuned tail, of the head that a sweep advises."""
     c = _recorded_c(head) if isinstance(head, Head) else None
@@ -134,7 +139,7 @@ def _draw_curve(
         c, scaling = row.cv.c, row.cv.scaling
     try:
         training = load_dataset(cache, features, images.table).training
-        return learning_curve(training, options, c=c, scaling=scaling)
+        return learning_curve(training, options, c=c, scaling=scaling, on_progress=on_progress)
     except LabelsError as error:
         return str(error)
 

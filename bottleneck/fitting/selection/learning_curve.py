@@ -1,7 +1,7 @@
 """Measure how accuracy grows with the number of training images, and where twice as many lead."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from bottleneck.fitting.selection.fold_search import FoldSearch
 from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.fitting.selection.power_law import fit_power_law, power_law
 from bottleneck.linear import SEARCH_TOL, ClassifierOptions, TrainingSet
-from bottleneck.runtime import PreformattedText
+from bottleneck.runtime import OnProgress, PreformattedText, Progress, ignore_progress
 
 # A part of the training images, and how often it is drawn: small parts differ the most.
 _DRAWN = {1 / 8: 4, 1 / 4: 2, 1 / 2: 1, 1.0: 1}
@@ -140,6 +140,7 @@ def learning_curve(
     scaling: str,
     metric: str = "accuracy",
     folds: int = 5,
+    on_progress: OnProgress = ignore_progress,
 ) -> LearningCurve:
     """Score classifiers on out-of-fold images, trained on an eighth to all of the other folds.
 
@@ -170,6 +171,8 @@ def learning_curve(
         mean average precision.
     folds : int
         Number of folds, at least 2: those of the search, if it had as many.
+    on_progress : callable, optional
+        Called with the `Progress` of the classifiers after each point, first with 0 done.
 
     Returns
     -------
@@ -194,6 +197,8 @@ def learning_curve(
     ([40, 80, 160, 320], 640)
     """
     splits = make_folds(training, folds)
+    progress = Progress(0, len(splits) * sum(_DRAWN.values()), "fits of the curve")
+    on_progress(progress)
     values: dict[int, list[NDArray[Any]]] = {}  # by images: of equal parts the largest share's
     for share, draws in _DRAWN.items():
         parts = [
@@ -205,6 +210,8 @@ def learning_curve(
             values[round(float(np.mean(sizes)))] = [
                 _out_of_fold(training, options, each, c=c, scaling=scaling) for each in parts
             ]
+        progress = replace(progress, done=progress.done + len(splits) * draws)
+        on_progress(progress)
     metric = "mean_average_precision" if training.multilabel else metric
     scores = resampled_scores(
         list(values.values()),

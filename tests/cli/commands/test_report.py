@@ -24,7 +24,11 @@ def test_the_page_is_written_once_and_its_verdict_printed(
     arguments = ("report", cache, "head", "--layer", "layer2", "--images", photos)
     done = run(*arguments)
     assert done.exit_code == 0, done.output
-    for stage in ("36 of 36 images compared", "1 of 1 classifiers"):
+    for stage in (
+        "36 of 36 images compared",
+        "1 of 1 classifiers",
+        "20 of 40 fits of the curve",
+    ):
         assert re.search(rf"^{stage}, .* left$", done.stderr, re.MULTILINE)
     verdict, thumbnails, written = done.stdout.splitlines()
     assert " of the 12 images of the split val are classified correctly" in verdict

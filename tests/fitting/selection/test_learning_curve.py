@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bottleneck.fitting import CrossValidation, LearningCurve, SearchOptions, learning_curve
 from bottleneck.fitting.selection.learning_curve import CurvePoint, draw_part
 from bottleneck.linear import ArrayMatrix, ClassifierOptions, TrainingSet
+from bottleneck.runtime import Progress
 
 SVM = ClassifierOptions("svm")
 
@@ -97,6 +98,13 @@ def test_several_labels_have_the_mean_average_precision() -> None:
     assert curve.metric == "mean_average_precision"
     assert curve.points[-1].score > 0.5
     assert curve.to_dict()["points"][-1]["score"] == curve.points[-1].score
+
+
+def test_progress_counts_every_classifier() -> None:
+    told: list[Progress] = []
+    _curve(_training(), on_progress=told.append)
+    # In five folds: an eighth of the images four times, a quarter twice, a half and all once.
+    assert told == [Progress(done, 40, "fits of the curve") for done in (0, 20, 30, 35, 40)]
 
 
 def test_few_images_determine_no_law() -> None:
