@@ -8,8 +8,7 @@ import os
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from threading import Thread
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from bottleneck.runtime.executors.executor import (
@@ -96,14 +95,11 @@ class LokyExecutor:
             Whether to end them at once, instead of after the item that each computes.
         """
         # All at the same time: a process that has imported PyTorch takes long to end.
-        ends = [
-            Thread(target=executor.shutdown, kwargs={"kill_workers": kill})
-            for executor in self._executors.values()
-        ]
-        for end in ends:
-            end.start()
-        for end in ends:
-            end.join()
+        with ThreadPoolExecutor(len(self._environments)) as threads:
+            ends = threads.map(
+                lambda one: one.shutdown(kill_workers=kill), self._executors.values()
+            )
+            deque(ends)  # raises what one of them raises
 
     def _executor(self, slot: int) -> Any:
         from joblib.externals.loky.process_executor import ProcessPoolExecutor

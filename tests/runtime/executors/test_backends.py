@@ -13,6 +13,7 @@ import pytest
 from bottleneck.errors import InvalidOptionError, UnknownNameError, WorkerError
 from bottleneck.runtime.executors.backends import open_executor, require_shared_paths
 from bottleneck.runtime.executors.dask_executor import DaskExecutor, _OneCore
+from bottleneck.runtime.executors.loky_executor import LokyExecutor
 from tests.helpers import worker_functions
 from tests.helpers.worker_functions import Recorded
 
@@ -84,6 +85,26 @@ def test_slow_workers_get_fewer_items() -> None:
             )
         )
     assert cards["first"] < cards["second"] / 2
+
+
+class _Ending:
+    """In place of a process: it ends once the other one does."""
+
+    both = threading.Barrier(2, timeout=10)
+
+    def shutdown(self, *, kill_workers: bool) -> None:
+        self.both.wait()
+        assert kill_workers
+
+
+def test_processes_end_at_the_same_time_and_a_failure_is_raised() -> None:
+    executor = LokyExecutor([{}, {}])
+    executor._executors = {0: _Ending(), 1: _Ending()}
+    executor.close(kill=True)
+    with pytest.raises(AssertionError):
+        executor.close(kill=False)
+    executor._executors = {}
+    executor.close(kill=True)
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
