@@ -26,7 +26,7 @@ demo: $(VENV)/.installed ## extract, fit and predict on the bundled sample
 PROCESSES = $(shell getconf _NPROCESSORS_ONLN)
 PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed ## the tests, in about six minutes on two cores
+test: $(VENV)/.installed ## the tests, in six to seven minutes on two cores
 	$(PYTEST) -m 'not slow'
 
 test-all: $(VENV)/.installed ## the slow tests too, with more examples of each property
