@@ -13,7 +13,7 @@ class Progress:
     done, total : int
         How many are done, and how many there are, or may be.
     unit : str
-        What is counted.
+        What is counted, for example ``"images compared"``; it differs from stage to stage.
 
     Examples
     --------
@@ -31,6 +31,7 @@ class Progress:
         return None
 
     def __str__(self) -> str:
+        """Format the count in words."""
         return f"{self.done} of {self.total} {self.unit}"
 
 

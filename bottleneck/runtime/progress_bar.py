@@ -32,7 +32,13 @@ class ProgressBar:
         self._stage = ("", 0)
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far a verb has come."""
+        """Show how far a verb has come.
+
+        Parameters
+        ----------
+        progress : Progress
+            Of the stage that is under way.
+        """
         done, stage = progress.done, (progress.unit, progress.total)
         if self._bar is not None and (stage != self._stage or done < self._bar.n):
             self._end()
