@@ -1,7 +1,7 @@
 """Backbones: load a frozen network and record exactly which one it is."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
@@ -16,7 +16,6 @@ from bottleneck.backbones.cutting.tail import Tail, make_tail
 from bottleneck.backbones.layers.forward_order import ForwardOrder, observe_order
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers, select_layers
-from bottleneck.backbones.layers.outputs import format_path
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.preparation import materialise, network_notes, prepare_network
 from bottleneck.backbones.probing.probe import probe
@@ -24,7 +23,6 @@ from bottleneck.backbones.pytorch_defaults import pytorch_defaults
 from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_network
 from bottleneck.backbones.sources.inspection.declared_input import describe_input
 from bottleneck.backbones.sources.inspection.weight_values import digest_weights, require_values
-from bottleneck.backbones.sources.inspection.wrappers import without_wrappers
 from bottleneck.backbones.sources.model_source import find_source
 from bottleneck.backbones.sources.weights import (
     is_weights_file,
@@ -36,7 +34,7 @@ from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError
 from bottleneck.input_transform import InputTransform, validate_transform_fields
 from bottleneck.model_reference import ModelReference
-from bottleneck.pooling import check_pool, split_pooled_name
+from bottleneck.pooling import split_pooled_name
 
 
 @dataclass(frozen=True)
@@ -105,17 +103,10 @@ class Backbone:
         WeightsError
             A layer depends on a tensor that the weights file has not, or has in another shape.
         """
-        known = {layer.name for layer in self.layers}
-        asked = dict.fromkeys(_split_name(name, known) for name in names)
-        found = select_layers(*self._known_layers([name for name, _ in asked]))
+        found = select_layers(self.layers, names)
         if self.loaded and self.loaded.misfits:
             self.loaded.require_layers(found, self.layers, self._forward_order)
-        return [
-            layer.pooled(pool) if pool else layer
-            for layer in found
-            for name, pool in asked
-            if name == layer.name
-        ]
+        return found
 
     @cached_property
     def cuts(self) -> tuple[str, ...]:
@@ -236,37 +227,9 @@ class Backbone:
         """
         return max(layer.code_size(pool) for layer in self.select_layers(names))
 
-    def _known_layers(self, names: Sequence[str]) -> tuple[Sequence[Layer], Sequence[str]]:
-        """Return all layers, with those requested under other names added, and the names to select.
-
-        A name may have the parts that wrappers of the network add, or the keys that lead to the
-        first of several outputs.
-        """
-        known = {layer.name for layer in self.layers}
-        others = {name for name in names if name not in known}
-        aliases = [
-            dataclasses.replace(layer, name=name)
-            for layer in self.layers
-            for name in others
-            if without_wrappers(name) in (layer.name, layer.module + format_path(layer.path))
-        ]
-        if not aliases:
-            return self.layers, [n if n in known else without_wrappers(n) for n in names]
-        order = {(layer.module, layer.call): i for i, layer in enumerate(self.layers)}
-        found = sorted([*self.layers, *aliases], key=lambda layer: order[layer.module, layer.call])
-        return found, names
-
     @cached_property
     def _forward_order(self) -> ForwardOrder:
         return observe_order(self.network, self.transform.crop)
-
-
-def _split_name(name: str, known: Collection[str]) -> tuple[str, str | None]:
-    """Return a layer's name and its own pooling; refuse a pooling that does not exist."""
-    layer, _, pool = name.rpartition("@")
-    if name in known:
-        return name, None
-    return (layer, check_pool(pool)) if layer in known else split_pooled_name(name)
 
 
 def load_backbone(

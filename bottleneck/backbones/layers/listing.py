@@ -1,8 +1,8 @@
 """List the layers of a network with their shape and cost, and select them by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,9 @@ from bottleneck.backbones.layers.hooks import call_hooks, forward_hooks
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.outputs import OutputPath, find_tensors, format_path
 from bottleneck.backbones.layers.zero_images import IMAGE_COUNTS, zero_images
+from bottleneck.backbones.sources.inspection.wrappers import without_wrappers
 from bottleneck.errors import USER_CODE_EXCEPTIONS, UnknownNameError
+from bottleneck.pooling import check_pool, split_pooled_name
 
 # A second pass at another input size tells space (which grows) from channels (which do not). Two
 # strides of 32 pixels, the deepest stride in use, so that every map grows.
@@ -73,25 +75,54 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     ]
 
 
-def select_layers(layers: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
+def select_layers(layers: Sequence[Layer], names: Iterable[str]) -> list[Layer]:
     """Return the layers of the given names, in the order of `layers`, each once.
+
+    A name may end in a pooling of the layer's own (``layer3@2x2``). A layer may also be named as in
+    a wrapper of the network (``module.layer1``, ``_orig_mod.layer1``), and the first of a module's
+    several outputs with its key (``block:0``). It is returned with the name that is asked for.
 
     Raises
     ------
     UnknownNameError
         There is no such layer; the nearest names are suggested.
+    InvalidOptionError
+        There is no such pooling, or a layer does not support the pooling of its own.
 
     Examples
     --------
-    >>> layers = [Layer(name, name, 0, (8,), False, 0.5) for name in ("a", "b", "c")]
-    >>> [layer.name for layer in select_layers(layers, ["c", "a", "c"])]
-    ['a', 'c']
+    >>> layers = [Layer(name, name, 0, (8, 4, 4), False, 0.5) for name in ("a", "b", "c")]
+    >>> [layer.name for layer in select_layers(layers, ["module.c", "a", "b@2x2", "a"])]
+    ['a', 'b@2x2', 'module.c']
     """
-    by_name = {layer.name: layer for layer in layers}
-    for name in names:
-        if name not in by_name:
-            raise UnknownNameError("layer", name, by_name, "(`bottleneck.layers` lists them all)")
-    return [layer for layer in layers if layer.name in set(names)]
+    known = {layer.name: layer for layer in layers}
+    order = {layer.source: i for i, layer in enumerate(layers)}
+    found = dict.fromkeys(_find_layer(name, known) for name in names)
+    return sorted(found, key=lambda layer: order[layer.source])
+
+
+def _find_layer(name: str, known: Mapping[str, Layer]) -> Layer:
+    plain, pool = _split_name(name, known)
+    layer = known.get(plain) or _find_alias(without_wrappers(plain), known)
+    if layer is None:
+        hint = "(`bottleneck.layers` lists them all)"
+        raise UnknownNameError("layer", without_wrappers(plain), known, hint)
+    layer = replace(layer, name=plain)
+    return layer.pooled(pool) if pool else layer
+
+
+def _split_name(name: str, known: Collection[str]) -> tuple[str, str | None]:
+    """Return a layer's name and its own pooling; refuse a pooling that does not exist."""
+    layer, _, pool = name.rpartition("@")
+    if name in known:
+        return name, None
+    return (layer, check_pool(pool)) if layer in known else split_pooled_name(name)
+
+
+def _find_alias(name: str, known: Mapping[str, Layer]) -> Layer | None:
+    """Return the layer of a name that may have the key of the first of several outputs."""
+    layer = known.get(name) or known.get(name.partition(":")[0])
+    return layer if layer and name in (layer.name, layer.name + format_path(layer.path)) else None
 
 
 @dataclass(frozen=True)

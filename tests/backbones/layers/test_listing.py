@@ -1,6 +1,7 @@
 """The listing of layers: their names, shapes and costs; their selection by name."""
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -182,6 +183,41 @@ def test_layers_are_chosen_in_the_networks_order_and_once() -> None:
     layers = list_layers(frozen(Plain()), 32)
     chosen = select_layers(layers, ["layer3", "layer1", "layer3"])
     assert [layer.name for layer in chosen] == ["layer1", "layer3"]
+
+
+def test_a_layer_named_as_in_a_wrapper_or_with_a_key_is_one_output_of_one_call() -> None:
+    """Of a module that is called twice: the first call, as by the plain name."""
+
+    def wiring(m: Any, x: Tensor) -> Tensor:
+        x, y = m.two(m.relu(m.conv(x)))
+        x, y = m.two(m.relu(x - y))
+        return torch.cat([x, y])
+
+    conv = nn.Conv2d(3, 4, 3)
+    network = frozen(Wired(wiring, conv=conv, relu=nn.ReLU(), two=Two()))
+    layers = list_layers(network, 8)
+    names = ["module.relu", "relu_1", "module.two:0", "two_1:0", "module.two_1:1"]
+    chosen = select_layers(layers, names)
+    images = torch.randn(2, 3, 8, 8)
+    relu = conv(images).relu()
+    expected = {
+        "module.relu": relu,
+        "module.two:0": relu + 1,
+        "relu_1": (1 - relu).relu(),
+        "two_1:0": (1 - relu).relu() + 1,
+        "module.two_1:1": 2 * (1 - relu).relu(),
+    }
+    assert [layer.name for layer in chosen] == list(expected)
+    codes = TruncatedNetwork(network, chosen, relu=False, pool="none")(images)
+    for name, values in expected.items():
+        torch.testing.assert_close(codes[name], values)
+    with pytest.raises(UnknownNameError):
+        select_layers(layers, ["two:1:1"])
+
+
+class Two(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x + 1, 2 * x
 
 
 # Outputs that are not one row an image, and networks of one size
