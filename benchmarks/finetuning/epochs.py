@@ -27,6 +27,7 @@ from benchmarks.helpers.synthetic_images import write_jpegs
 from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.backbones.cutting.tail import Tail
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.data import open_images
 from bottleneck.extraction.extract import extract
@@ -111,8 +112,8 @@ def frozen_layers(
     modules = TruncatedNetwork(backbone.network, layers, pool="none")
     forward: Callable[[Tensor], dict[str, Tensor]] | None = modules
     if fused:
-        size = backbone.transform.crop
-        forward = trace(modules, size, dtype=torch.float32, device=torch.device("cpu"))
+        probed = probe(modules, backbone.transform.crop)
+        forward = trace(modules, probed, dtype=torch.float32, device=torch.device("cpu"))
     if forward is None:
         return None
     run = forward

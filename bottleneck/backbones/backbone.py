@@ -199,13 +199,12 @@ class Backbone:
             The network cannot be traced, or its program gives other codes.
         """
         truncated = TruncatedNetwork(self.network, self.select_layers(names), relu=relu, pool=pool)
-        size = self.transform.crop
-        expected = probe(truncated, size).codes
+        probed = probe(truncated, self.transform.crop)
         with errors_in_one_line(
             "the network cannot be traced as a program",
             hint="what it computes must depend neither on an image's values nor on their number",
         ):
-            program = trace_float32(truncated, size, expected)
+            program = trace_float32(truncated, probed)
         if program is None:
             raise BackboneError(
                 "the network cannot be traced as a program: the program gives other codes, or "

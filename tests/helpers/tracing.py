@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import Forward, TruncatedNetwork
+from bottleneck.backbones.probing.probe import Probe, probe_images
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.runtime import native_precision
 
@@ -76,7 +77,9 @@ def truncated(network: nn.Module, names: list[str], **options: Any) -> Truncated
 def traced(
     network: nn.Module, names: list[str], dtype: torch.dtype = torch.float32, **options: Any
 ) -> Forward | None:
-    graph = trace(truncated(network, names, **options), SIZE, dtype=dtype, device=CPU)
+    whole, batch = truncated(network, names, **options), probe_images(SIZE)
+    probed = Probe(batch, whole(batch.clone()), takes_batches=True)  # whatever `probe` may refuse
+    graph = trace(whole, probed, dtype=dtype, device=CPU)
     return graph and graph.program
 
 

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as TF  # noqa: N812
 from bottleneck.advising.advise import advise
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.cache.store import open_cache
 from bottleneck.exporting.export import export
@@ -238,7 +239,7 @@ def test_a_deep_network_of_timm_is_traced_in_bfloat16(real: Path) -> None:
     size, cpu = backbone.transform.crop, torch.device("cpu")
     for layer in ("blocks.5.3.bn3", "global_pool"):
         truncated = TruncatedNetwork(backbone.network, backbone.select_layers([layer]))
-        assert trace(truncated, size, dtype=torch.bfloat16, device=cpu)
+        assert trace(truncated, probe(truncated, size), dtype=torch.bfloat16, device=cpu)
 
 
 @pytest.mark.slow

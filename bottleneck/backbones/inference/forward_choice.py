@@ -8,7 +8,7 @@ import torch
 from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import TOLERANCE
-from bottleneck.backbones.probing.probe import Probe, probe
+from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import TracedNetwork, trace
 from bottleneck.errors import BackboneError
 
@@ -69,22 +69,14 @@ def choose_forwards(
     probed = probe(truncated, size)
     if images is not None and images <= _FEW:
         with suppress(BackboneError):  # a program may succeed
-            untraced = _untraced(truncated, probed, size, dtype, devices[0])
+            untraced = UntracedNetwork(truncated, probed, dtype=dtype, device=devices[0])
             if untraced.deviation <= _CLOSE[dtype]:
                 return [untraced]
     traced = [
-        trace(truncated, size, dtype=dtype, device=device, expected=probed.codes)
-        if probed.takes_batches
-        else None
+        trace(truncated, probed, dtype=dtype, device=device) if probed.takes_batches else None
         for device in devices
     ]
     programs = [program for program in traced if program]
     if len(programs) == len(devices):
         return programs
-    return [_untraced(truncated, probed, size, dtype, devices[0])]
-
-
-def _untraced(
-    truncated: TruncatedNetwork, probed: Probe, size: int, dtype: torch.dtype, device: torch.device
-) -> UntracedNetwork:
-    return UntracedNetwork(truncated, probed, size, dtype=dtype, device=device)
+    return [UntracedNetwork(truncated, probed, dtype=dtype, device=devices[0])]

@@ -17,7 +17,7 @@ from bottleneck.backbones.casting import cast_module, use_channels_last
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import difference
 from bottleneck.backbones.probing.failing_operation import failing_operation
-from bottleneck.backbones.probing.probe import Probe, probe_images
+from bottleneck.backbones.probing.probe import Probe
 from bottleneck.backbones.user_code import describe_error, errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, PrecisionError
 
@@ -57,9 +57,7 @@ class UntracedNetwork:
     truncated : TruncatedNetwork
         Of a network in float32 on the CPU. It is not modified.
     probe : Probe
-        Its codes of `probe_images`.
-    size : int
-        Height and width of the input in pixels.
+        Of that network.
     dtype : torch.dtype
         Of the copy's weights and activations.
     device : torch.device
@@ -68,8 +66,8 @@ class UntracedNetwork:
     Attributes
     ----------
     deviation : float
-        Difference of the codes of `probe_images` from those in float32, relative to their norm;
-        infinite if they are not finite.
+        Difference of the codes of the probe's images from those in float32, relative to their
+        norm; infinite if they are not finite.
 
     Raises
     ------
@@ -85,7 +83,7 @@ class UntracedNetwork:
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3)).eval()
     >>> truncated = TruncatedNetwork(network, list_layers(network, 8))
     >>> copied = UntracedNetwork(
-    ...     truncated, probe(truncated, 8), 8, dtype=torch.float32, device=torch.device("cpu")
+    ...     truncated, probe(truncated, 8), dtype=torch.float32, device=torch.device("cpu")
     ... )
     >>> copied(torch.zeros(4, 3, 8, 8))["0"].shape
     torch.Size([4, 8])
@@ -95,13 +93,12 @@ class UntracedNetwork:
         self,
         truncated: TruncatedNetwork,
         probe: Probe,
-        size: int,
         *,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
         self._lock, self._one_by_one = Lock(), not probe.takes_batches
-        self._images = probe_images(size).to(device, dtype)
+        self._images = probe.images.to(device, dtype)
         formats = [_CHANNELS_LAST, _CONTIGUOUS]
         if dtype is torch.float32:
             formats.append(_UNROUNDED)

@@ -40,12 +40,15 @@ class Probe:
 
     Attributes
     ----------
+    images : Tensor, shape (2, 3, height, width)
+        Of `probe_images`.
     codes : dict of str to Tensor of float32, shape (2, *code_shape)
-        The codes of `probe_images` in float32, by the network itself.
+        Their codes in float32, by the network itself.
     takes_batches : bool
         Whether several images may be in one forward pass.
     """
 
+    images: Tensor
     codes: dict[str, Tensor]
     takes_batches: bool
 
@@ -102,7 +105,7 @@ def probe(truncated: TruncatedNetwork, size: int) -> Probe:
             _require_repeatable(truncated, images[1:], alone, draws)
         if together and layer:
             raise _code_of_the_batch(truncated, images, layer, together[layer], alone[layer])
-    return Probe(together or alone, takes_batches=together is not None)
+    return Probe(images, together or alone, takes_batches=together is not None)
 
 
 def _codes_of_each(truncated: TruncatedNetwork, images: Tensor) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from bottleneck.backbones.casting import cast_module, use_channels_last
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import are_close
-from bottleneck.backbones.probing.probe import probe_images
+from bottleneck.backbones.probing.probe import Probe
 from bottleneck.backbones.tracing.functional import make_functional, remove_identity_nodes
 from bottleneck.backbones.tracing.fusion import fuse, supports_fusion
 from bottleneck.backbones.tracing.shapes import ShapeRecorder, layouts_of
@@ -58,12 +58,7 @@ class TracedNetwork:
 
 
 def trace(
-    truncated: TruncatedNetwork,
-    size: int,
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    expected: dict[str, Tensor] | None = None,
+    truncated: TruncatedNetwork, probe: Probe, *, dtype: torch.dtype, device: torch.device
 ) -> TracedNetwork | None:
     """Trace the forward pass of a truncated network.
 
@@ -71,14 +66,12 @@ def trace(
     ----------
     truncated : TruncatedNetwork
         Of a network in float32 on the CPU. The network is copied and stays as it is.
-    size : int
-        Height and width of the input in pixels.
+    probe : Probe
+        Of that network.
     dtype : torch.dtype
         Of the program's weights and activations. Weights are folded before they are rounded.
     device : torch.device
         Of the program.
-    expected : dict of str to Tensor, optional
-        Codes of `probe_images` by the network itself, if they are known.
 
     Returns
     -------
@@ -88,20 +81,20 @@ def trace(
     Examples
     --------
     >>> from bottleneck.backbones.layers.listing import list_layers
+    >>> from bottleneck.backbones.probing.probe import probe
     >>> from torch import nn
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten()).eval()
     >>> truncated = TruncatedNetwork(network, list_layers(network, size=8)[:2])
-    >>> traced = trace(truncated, 8, dtype=torch.float32, device=torch.device("cpu"))
+    >>> cpu = torch.device("cpu")
+    >>> traced = trace(truncated, probe(truncated, 8), dtype=torch.float32, device=cpu)
     >>> {layer: tuple(code.shape) for layer, code in traced(torch.zeros(2, 3, 8, 8)).items()}
     {'0': (2, 8), '1': (2, 8)}
     """
     try:
-        if expected is None:
-            expected = truncated(probe_images(size))
-        program = trace_float32(truncated, size, expected)
+        program = trace_float32(truncated, probe)
         if program is None:
             return None
-        images = probe_images(size).to(memory_format=torch.channels_last)
+        images, expected = probe.images.to(memory_format=torch.channels_last), probe.codes
         traced, plain = TracedNetwork(program, _largest_map(program)), _same_modules(program)
         if supports_fusion(device, dtype):
             if dtype is not torch.float32 and not _fuses_rightly(program, images, expected):
@@ -116,19 +109,14 @@ def trace(
         return None
 
 
-def trace_float32(
-    truncated: TruncatedNetwork, size: int, expected: dict[str, Tensor]
-) -> fx.GraphModule | None:
+def trace_float32(truncated: TruncatedNetwork, probe: Probe) -> fx.GraphModule | None:
     """Return a network's program before its operations are fused, in float32 on the CPU.
 
     Parameters
     ----------
     truncated : TruncatedNetwork
-        As `trace` takes it.
-    size : int
-        Height and width of the input in pixels.
-    expected : dict of str to Tensor
-        Codes of `probe_images` by the network itself.
+    probe : Probe
+        As `trace` takes them.
 
     Returns
     -------
@@ -141,13 +129,13 @@ def trace_float32(
     Exception
         Whatever the network raises when it is run on symbols.
     """
-    program = trace_functional(truncated, size)
+    program = trace_functional(truncated, probe.images.shape[-1])
     if program is None:
         return None
     with torch.inference_mode():
-        codes = ShapeRecorder(program).run(probe_images(size).to(memory_format=torch.channels_last))
+        codes = ShapeRecorder(program).run(probe.images.to(memory_format=torch.channels_last))
     # Found before it is rounded, which deep networks amplify.
-    return program if are_close(expected, codes, torch.float32) else None
+    return program if are_close(probe.codes, codes, torch.float32) else None
 
 
 def trace_functional(truncated: TruncatedNetwork, size: int) -> fx.GraphModule | None:

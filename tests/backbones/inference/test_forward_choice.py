@@ -1,5 +1,6 @@
 """A few images run the network by its own modules; many, or an unknown number, trace it."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from bottleneck.backbones.inference.untraced import UntracedNetwork
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import TracedNetwork
+from tests.helpers.brought_networks import SIDE, one_image_alone
 from tests.helpers.networks import PLAIN
 from tests.helpers.runners import BRANCHING, CPU, RESIDUAL, parts, pixels, run, truth
 from tests.helpers.tracing import in_bfloat16
@@ -44,6 +46,28 @@ def test_codes_of_a_few_images_are_those_of_the_network(
     for layer, code in expected.items():
         apart = torch.from_numpy(codes[layer] - code).norm() / torch.from_numpy(code).norm()
         assert float(apart) < tolerance
+
+
+class Alone(nn.Module):
+    """Its program would take any number of images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if isinstance(images, Tensor) and len(images) > 1:  # a symbol is no Tensor
+            raise ValueError("one image at a time")
+        codes: Tensor = self.conv(images)
+        return codes
+
+
+@pytest.mark.parametrize("make", [Alone, one_image_alone])
+def test_a_network_that_takes_one_image_alone_is_not_traced(make: Callable[[], nn.Module]) -> None:
+    network = make().eval().requires_grad_(False)
+    truncated = TruncatedNetwork(network, list_layers(network, SIDE))
+    (chosen,) = choose_forwards(truncated, SIDE, dtype=torch.float32, devices=[CPU])
+    assert isinstance(chosen, UntracedNetwork)
 
 
 class Cancelling(nn.Module):
@@ -80,7 +104,8 @@ def test_a_few_images_are_not_traced_where_rounding_is_large() -> None:
 def test_a_few_images_are_traced_where_the_modules_codes_are_further_off_than_rounding(
     dtype: torch.dtype, deviation: float, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_untraced", lambda *_: SimpleNamespace(deviation=deviation))
+    found = SimpleNamespace(deviation=deviation)
+    monkeypatch.setattr(module, "UntracedNetwork", lambda *_, **__: found)
     network = nn.Sequential(nn.Conv2d(3, 8, 3)).eval().requires_grad_(False)
     truncated = TruncatedNetwork(network, list_layers(network, 8))
     (chosen,) = choose_forwards(truncated, 8, dtype=dtype, devices=[CPU], images=1)

@@ -21,6 +21,7 @@ from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import TracedNetwork, trace
 from bottleneck.errors import BackboneError, DeviceMemoryError
 from tests.helpers import runners
@@ -221,7 +222,8 @@ def test_a_batchs_largest_map_is_at_most_32_mib(
 def test_a_map_is_as_large_as_the_networks_largest_output() -> None:
     backbone = load_backbone(f"{NETWORKS}:reused", transform=SMALL)
     layers = select_layers(list_layers(backbone.network, 32), ["relu"])
-    graph = trace(TruncatedNetwork(backbone.network, layers), 32, dtype=torch.float32, device=CPU)
+    truncated = TruncatedNetwork(backbone.network, layers)
+    graph = trace(truncated, probe(truncated, 32), dtype=torch.float32, device=CPU)
     assert graph
     assert graph.largest == 6 * 32 * 32
 

@@ -24,7 +24,7 @@ def truncated(network: nn.Module, *names: str) -> TruncatedNetwork:
 
 def untraced(network: nn.Module, layer: str, dtype: torch.dtype = torch.float32) -> UntracedNetwork:
     whole = truncated(network, layer)
-    return UntracedNetwork(whole, probe(whole, SIDE), SIDE, dtype=dtype, device=CPU)
+    return UntracedNetwork(whole, probe(whole, SIDE), dtype=dtype, device=CPU)
 
 
 def truth(network: nn.Module, layer: str, images: Tensor) -> Tensor:
@@ -67,7 +67,8 @@ def test_networks_that_cannot_be_traced_give_equal_codes(
 @pytest.mark.parametrize("layer", ["two", "fc"])
 def test_a_view_of_a_map_is_traced(layer: str) -> None:
     network = brought.views()
-    graph = trace(truncated(network, layer), SIDE, dtype=torch.float32, device=CPU)
+    whole = truncated(network, layer)
+    graph = trace(whole, probe(whole, SIDE), dtype=torch.float32, device=CPU)
     assert graph is not None
     images = torch.randn(5, 3, SIDE, SIDE)
     with torch.inference_mode():
@@ -87,7 +88,7 @@ def test_a_precision_that_an_operation_lacks_is_an_error_that_names_it(
 ) -> None:
     network = make()
     whole = truncated(network, layer)
-    assert trace(whole, SIDE, dtype=torch.bfloat16, device=CPU) is None
+    assert trace(whole, probe(whole, SIDE), dtype=torch.bfloat16, device=CPU) is None
     with pytest.raises(PrecisionError, match=words) as caught:
         untraced(network, layer, torch.bfloat16)
     assert "\n" not in str(caught.value)

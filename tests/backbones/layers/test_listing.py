@@ -12,6 +12,7 @@ from bottleneck.backbones.backbone import build_skeleton
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.errors import BackboneError, UnknownNameError
 from tests.helpers.brought_networks import SIDE, outputs, small_transformer
@@ -129,7 +130,7 @@ def test_other_tensors_of_several_outputs_are_named_by_their_keys(
     images = torch.randn(2, 3, SIDE, SIDE)
     inner = network.get_submodule("block.conv")(images).relu()
     truncated = TruncatedNetwork(network, found)
-    graph = trace(truncated, SIDE, dtype=torch.float32, device=CPU)
+    graph = trace(truncated, probe(truncated, SIDE), dtype=torch.float32, device=CPU)
     assert graph is not None
     with torch.inference_mode():
         for codes in (truncated(images), graph(images)):

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import Forward, TruncatedNetwork
+from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import trace
 from tests.helpers.tiny_networks import Wired, frozen
 from tests.helpers.tracing import (
@@ -66,9 +67,8 @@ def pools_by_integers(graph: Forward | None) -> bool:
 def test_pooling_by_integers_equals_pytorchs_bit_by_bit(kind: str, size: int) -> None:
     network = behind(lambda m, x: m.relu(m.bn(m.conv(x))), POOLS[kind]())
     layers = select_layers(list_layers(network, size), ["relu", "pool"])
-    graph = trace(
-        TruncatedNetwork(network, layers, pool="none"), size, dtype=torch.bfloat16, device=CPU
-    )
+    truncated = TruncatedNetwork(network, layers, pool="none")
+    graph = trace(truncated, probe(truncated, size), dtype=torch.bfloat16, device=CPU)
     assert graph
     assert pools_by_integers(graph.program) == (kind != "dilated")
     found = run(graph, images(3, size), torch.bfloat16)

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.probe import Probe
 from bottleneck.backbones.tracing.traced import trace
 from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, Wired, frozen
 from tests.helpers.tracing import (
@@ -152,12 +153,6 @@ class _Locked(Plain):
         self.lock = threading.Lock()
 
 
-def two_images_refused(m: Any, x: Tensor) -> Any:
-    if isinstance(x, Tensor) and len(x) > 1:  # a symbol is no Tensor
-        raise ValueError("one image at a time")
-    return m.relu(m.conv(x))
-
-
 # Each has a layer `relu`.
 UNTRACEABLE: dict[str, Wiring] = {
     "branches on the batch": lambda m, x: m.relu(m.conv(x) if x.shape[0] > 2 else -m.conv(x)),
@@ -165,8 +160,6 @@ UNTRACEABLE: dict[str, Wiring] = {
     "writes into a part of a map": (
         lambda m, x: m.relu(operator.setitem(y := m.conv(x), slice(1), 0) or y)
     ),
-    "takes one image": lambda m, x: m.relu(m.conv(x).view(1, 6, SIZE, SIZE)),
-    "refuses two images": two_images_refused,
     "does otherwise in a trace": (
         lambda m, x: m.relu(m.conv(x if isinstance(x, Tensor) else x.flip(1)))
     ),
@@ -228,15 +221,11 @@ def test_a_program_with_codes_a_little_off_is_not_used(error: float) -> None:
     assert traced(frozen(Wired(wiring, conv=conv(3), end=conv(bias=False))), ["end"]) is None
 
 
-def test_a_layer_that_is_never_computed_is_not_traced_or_an_error() -> None:
-    from bottleneck.errors import BackboneError
-
+def test_a_layer_that_is_never_computed_is_not_traced() -> None:
     ghost = Layer("relu_7", "relu", 7, (6, SIZE, SIZE), False, 1.0)
     caught = TruncatedNetwork(frozen(Reused()), [ghost])
-    try:
-        assert trace(caught, SIZE, dtype=torch.float32, device=CPU) is None
-    except BackboneError as error:
-        assert "relu_7" in str(error)
+    probed = Probe(images(2), {"relu_7": torch.zeros(2, 6)}, takes_batches=True)
+    assert trace(caught, probed, dtype=torch.float32, device=CPU) is None
 
 
 def test_float16_is_not_fused_so_that_an_overflow_is_seen() -> None:

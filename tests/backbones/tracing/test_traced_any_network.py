@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import trace
 from tests.helpers.random_networks import Planned, Step, plans
 from tests.helpers.tiny_networks import frozen
@@ -44,7 +45,7 @@ def test_any_network_gives_the_same_codes_when_traced(
     batch = images(3, size)
     expected = truth(network, names, batch, relu=relu, pool=pool)
     for dtype in (torch.float32, torch.bfloat16):
-        graph = trace(caught, size, dtype=dtype, device=CPU)
+        graph = trace(caught, probe(caught, size), dtype=dtype, device=CPU)
         event(f"{dtype}: {'a graph' if graph else 'none'}")
         if graph is None:
             assert dtype == torch.bfloat16  # which may be far from the network's codes

@@ -14,6 +14,7 @@ import sys
 import torch
 from bottleneck.backbones import load_backbone
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.data.resizing.torch_resampling import resize_by_torchvision
 from bottleneck.data.resizing.views import ViewSet, decode_views
@@ -26,7 +27,7 @@ fastest = getattr(torch, native_precision("bfloat16", cpu))
 backbone = load_backbone("resnet18", weights="none", transform={"resize": 64, "crop": 64})
 assert backbone.layers[-1].cost == 1.0
 truncated = TruncatedNetwork(backbone.network, backbone.layers[-1:])
-assert trace(truncated, 64, dtype=fastest, device=cpu)
+assert trace(truncated, probe(truncated, 64), dtype=fastest, device=cpu)
 load_backbone("timm:resnet18", weights="none")
 assert torchvision.ops.nms(torch.tensor([[0.0, 0, 1, 1]]), torch.ones(1), 0.5).tolist() == [0]
 file, views = b"P6 9 9 255\\n" + bytes(9 * 9 * 3), ViewSet([1], ViewRecipe(("color",)))
