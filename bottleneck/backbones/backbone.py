@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from torch import nn
@@ -24,11 +23,7 @@ from bottleneck.backbones.recall import NetworkIdentity, file_states, remember_n
 from bottleneck.backbones.sources.inspection.declared_input import describe_input
 from bottleneck.backbones.sources.inspection.weight_values import digest_weights, require_values
 from bottleneck.backbones.sources.model_source import find_source
-from bottleneck.backbones.sources.weights import (
-    is_weights_file,
-    require_weights_file,
-    weights_name,
-)
+from bottleneck.backbones.sources.weights import require_weights_file, weights_name
 from bottleneck.backbones.tracing.traced import trace_float32
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError
@@ -284,10 +279,7 @@ def load_backbone(
     """
     changes = validate_transform_fields(**(transform or {}))
     source, weights = find_source(model), weights_name(model, weights)
-    file = Path(weights) if is_weights_file(weights) else None
-    if file:
-        require_weights_file(file)
-    weights = fspath(weights)
+    file = require_weights_file(weights)
     published = source.published_files(weights)
     files = None if published is None else file_states([*published, *([file] if file else [])])
     with pytorch_defaults():
@@ -354,9 +346,8 @@ def build_skeleton(
     ('meta', 256, 224)
     """
     source, weights = find_source(model), weights_name(model, weights)
-    if is_weights_file(weights):
-        require_weights_file(Path(weights))
+    require_weights_file(weights)
     with pytorch_defaults():
-        built, transform = source.build_skeleton(fspath(weights))
+        built, transform = source.build_skeleton(weights)
         materialise(built, crop or transform.crop)
     return prepare_network(built, crop or transform.crop), transform

@@ -88,7 +88,7 @@ def remember_network(
 
     Parameters
     ----------
-    model, weights : str or PathLike
+    model, weights : str
         As they were given.
     files : sequence of FileState
         Those that decide the network, beside the code of libraries, as they were before it was
@@ -124,7 +124,7 @@ def recall_network(model: str, weights: str | PathLike[str]) -> NetworkIdentity 
         return None
 
 
-def _place(model: str, weights: str | PathLike[str]) -> Path:
+def _place(model: str, weights: str) -> Path:
     file = Path(weights)
     named = str(file.resolve()) if file.exists() else weights
     parts = [__version__, model, named, *map(_version, _LIBRARIES)]
