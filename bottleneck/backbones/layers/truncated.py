@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +102,7 @@ class TruncatedNetwork:
         def keep(layer: Layer, output: Any) -> None:
             codes[layer.name] = layer_code(output, layer, relu=self.relu, pool=self.pool)
             if len(codes) == len(self.layers):
-                _stop()
+                raise _EarlyExit
 
         return layer_hooks(self.layers, keep)
 
@@ -187,10 +187,6 @@ def layer_code(output: Tensor, layer: Layer, *, relu: bool, pool: str) -> Tensor
 
 class _EarlyExit(BaseException):
     """Ends a forward pass. Not an Exception, because a user's network may catch those."""
-
-
-def _stop() -> NoReturn:
-    raise _EarlyExit
 
 
 def suppress_early_exit() -> AbstractContextManager[None]:
