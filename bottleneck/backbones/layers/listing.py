@@ -1,7 +1,8 @@
 """List the layers of a network with their shape and cost, and select them by name."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,7 +59,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     larger: dict[str, _Output] = {}
     # Networks of a fixed size fail: the layers before the error are known.
     with suppress(*USER_CODE_EXCEPTIONS):
-        _observe(network, images, size + _PROBE_GROWTH, larger, int)
+        _observe(network, images, size + _PROBE_GROWTH, larger, FlopCounter())
     prefix_tokens = count_prefix_tokens(network)
     return [
         Layer(
@@ -140,20 +141,15 @@ def _observe_counted(network: nn.Module, size: int) -> tuple[dict[str, _Output],
     The multiply-adds are 0 if an operation cannot be counted.
     """
     failures: list[BaseException] = []
-    for images in IMAGE_COUNTS:
-        seen: dict[str, _Output] = {}
+    for images, counts in itertools.product(IMAGE_COUNTS, (True, False)):
+        seen, counter = dict[str, _Output](), FlopCounter()
         try:
-            with FlopCounter() as counter:
-                _observe(network, images, size, seen, lambda: counter.total)
-                return seen, counter.total, images
-        except USER_CODE_EXCEPTIONS:  # of the network, or because an operation cannot be counted
-            seen.clear()
-        try:
-            _observe(network, images, size, seen, int)
-        except USER_CODE_EXCEPTIONS as error:
+            with counter if counts else nullcontext():  # outside of it, the total stays 0
+                _observe(network, images, size, seen, counter)
+        except USER_CODE_EXCEPTIONS as error:  # of the network, or an operation is not counted
             failures.append(error)
         else:
-            return seen, 0, images
+            return seen, counter.total, images
     raise explain_forward_error(network, failures[-1], size) from failures[-1]
 
 
@@ -162,9 +158,9 @@ def _observe(
     images: int,
     size: int,
     seen: dict[str, _Output],
-    count_flops: Callable[[], int],
+    counter: FlopCounter,
 ) -> None:
-    """Fill `seen` with every output of a forward pass, with what `count_flops` says then.
+    """Fill `seen` with every output of a forward pass, with what has been counted until then.
 
     The caller passes `seen` in, so that it has the outputs that came before an error.
     """
@@ -177,7 +173,7 @@ def _observe(
         codes = [found for found in find_tensors(output) if _has_codes(found[1], images)]
         for i, (path, tensor) in enumerate(codes):
             shape, key = tuple(tensor.shape[1:]), format_path(path) if i else ""
-            seen[name + key] = _Output(module, call, shape, count_flops(), path)
+            seen[name + key] = _Output(module, call, shape, counter.total, path)
 
     with torch.inference_mode(), forward_hooks(network, call_hooks(modules, note)):
         network(zero_images(network, images, size))
