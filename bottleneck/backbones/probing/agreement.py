@@ -1,7 +1,5 @@
 """Agreement of codes computed in two ways: their difference, and how large it may be."""
 
-from math import inf
-
 import torch
 from torch import Tensor
 
@@ -54,6 +52,8 @@ def are_close(
 def difference(codes: Tensor, others: Tensor) -> float:
     """Return the norm of the difference of two sets of codes, relative to that of the larger.
 
+    It is NaN where a code is not finite.
+
     Parameters
     ----------
     codes, others : Tensor
@@ -65,12 +65,15 @@ def difference(codes: Tensor, others: Tensor) -> float:
     0.5
     """
     a, b = codes.double().cpu(), others.double().cpu()
-    scale = max(float(a.norm()), float(b.norm()))
-    return float((a - b).norm()) / scale if scale else 0.0
+    scale = torch.maximum(a.norm(), b.norm())
+    return float((a - b).norm() / scale) if scale else 0.0
 
 
 def _relative(expected: Tensor, code: Tensor) -> float:
-    """Return the norm of the difference of codes, relative to that of the expected ones."""
+    """Return the norm of the difference of codes, relative to that of the expected ones.
+
+    Unlike `difference` it is infinite where a code is: rounding may make it so.
+    """
     a, b = expected.double().cpu(), code.double().cpu()
-    apart, norm = float((a - b).norm()), float(a.norm())
-    return apart / norm if norm else (0.0 if apart == 0 else inf)
+    apart = (a - b).norm()
+    return float(apart / a.norm()) if apart else 0.0
