@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.store import open_cache
+from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.data.summary import SourceSummary
 from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, UnknownNameError
 from bottleneck.extraction import plan as sizing
 from bottleneck.extraction.options import default_shard_size
@@ -32,7 +34,12 @@ def a_sizing(
     rows: int = 1000, *, shard_size: int = 10, tasks: int = 1, rate: float = 1.0, startup: float = 0
 ) -> ExtractionPlan:
     speed = Throughput(100, 100 / rate, startup, "read")
-    return ExtractionPlan(rows, shard_size, tasks, {"layer3": estimate(rows, shard_size)}, speed)
+    layers = {"layer3": estimate(rows, shard_size)}
+    return ExtractionPlan(rows, shard_size, tasks, layers, speed, found(rows))
+
+
+def found(images: int) -> SourceSummary:
+    return SourceSummary(images, 0, 1, 0, {}, SourceNotes())
 
 
 def estimate(
@@ -296,7 +303,7 @@ def computed() -> list[str]:
             size = default_shard_size(2 * math.prod(shape))
             layer = estimate(rows, size, shape)
             speed = Throughput(1, 1 / measured(codes.partition(",")[0]), 0.0, "forward")
-            run = ExtractionPlan(rows, size, 1, {"": layer}, speed)
+            run = ExtractionPlan(rows, size, 1, {"": layer}, speed, found(rows))
             hours = [
                 dataclasses.replace(run, tasks=tasks).task_seconds / 3600
                 for tasks in (1, 100, 1000)

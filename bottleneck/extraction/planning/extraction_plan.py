@@ -72,7 +72,7 @@ class ExtractionPlan(PreformattedText):
         What each layer takes on the disk, by name.
     throughput : Throughput
         Measured speed of one task.
-    images : SourceSummary or None
+    images : SourceSummary
         What was found in the source of the images.
     notes : tuple of str
         What was chosen that the user may not expect, a sentence each.
@@ -81,9 +81,11 @@ class ExtractionPlan(PreformattedText):
 
     Examples
     --------
+    >>> from bottleneck.data import SourceNotes
     >>> layer = LayerEstimate.from_shards((512,), "float16", {4096: 2, 1000: 1})
     >>> speed = Throughput(images=300, seconds=2.0, startup=4.0, slowest_stage="decode")
-    >>> plan = ExtractionPlan(9192, 4096, 1, {"layer4": layer}, speed)
+    >>> found = SourceSummary(9192, 0, 5, 0, {"": 9192}, SourceNotes())
+    >>> plan = ExtractionPlan(9192, 4096, 1, {"layer4": layer}, speed, found)
     >>> plan.shards, round(plan.seconds)
     (3, 65)
     """
@@ -93,7 +95,7 @@ class ExtractionPlan(PreformattedText):
     tasks: int
     layers: dict[str, LayerEstimate]
     throughput: Throughput
-    images: SourceSummary | None = None
+    images: SourceSummary
     notes: tuple[str, ...] = ()
     views: int = 1
 
@@ -170,7 +172,7 @@ class ExtractionPlan(PreformattedText):
             "seconds": self.seconds,
             "task_seconds": self.task_seconds,
             "advice": self.advice(),
-            "images": self.images.to_dict() if self.images else None,
+            "images": self.images.to_dict(),
             "notes": list(self.notes),
         }
 
@@ -180,7 +182,7 @@ class ExtractionPlan(PreformattedText):
         views, of_view = (passes, " for each view") if self.views > 1 else ("", "")
         of_code = "bytes/view" if self.views > 1 else "bytes/image"
         lines = [
-            *([str(self.images)] if self.images else []),
+            str(self.images),
             f"{self.rows} images, {views}shards a layer: {self.shards}{of_view}, of up to "
             f"{self.shard_size} rows and {format_size(self.shard_bytes)}",
             format_table(
