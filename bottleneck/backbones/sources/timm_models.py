@@ -148,17 +148,15 @@ class TimmModel:
             )
 
     def _create(self, *, pretrained: bool) -> nn.Module:
-        timm, offline = self._timm, ""
-        try:
-            with contextlib.ExitStack() as stack:
-                if pretrained or self._is_on_hub:
-                    offline = stack.enter_context(hub_access())
-                stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # of downloads
+        timm = self._timm
+        access = hub_access() if pretrained or self._is_on_hub else contextlib.nullcontext("")
+        with access as offline, contextlib.redirect_stdout(sys.stderr):  # of downloads
+            try:
                 network: nn.Module = timm.create_model(self.name, pretrained=pretrained)
-        except READ_ERRORS as error:
-            # A file that the hub's cache lacks gives an OSError, a damaged one another error.
-            reason = (isinstance(error, OSError) and offline) or format_error(error)
-            raise self._creation_error(reason, pretrained=pretrained) from error
+            except READ_ERRORS as error:
+                # A file that the hub's cache lacks gives an OSError, a damaged one another error.
+                reason = (isinstance(error, OSError) and offline) or format_error(error)
+                raise self._creation_error(reason, pretrained=pretrained) from error
         return network
 
     def _creation_error(self, reason: str, *, pretrained: bool) -> BottleneckError:
