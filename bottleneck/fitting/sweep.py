@@ -1,6 +1,6 @@
 """Compare layers and classifiers by cross-validation, in this process or on workers."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -26,6 +26,7 @@ from bottleneck.fitting.loading.features import (
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images, without_labels
 from bottleneck.fitting.loading.worker_cache import missing_on_worker, open_on_worker
 from bottleneck.fitting.scoring.metrics import guessing_score
+from bottleneck.fitting.selection.cross_validation import most_fits
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep_result import SweepResult
 from bottleneck.fitting.sweep_row import SweepRow
@@ -81,7 +82,9 @@ def sweep(
     executor : Executor, optional
         Its workers train one row each; this process trains all rows by default.
     on_progress : callable, optional
-        Called with the `Progress` of the rows, first with 0 done.
+        Called with the `Progress` of the classifiers that are trained in the folds of all rows, of
+        as many as there may be, first with 0 done; of an executor after each row. A classifier
+        counts for as many as its codes are longer than those of the mean row.
 
     Returns
     -------
@@ -115,16 +118,17 @@ def sweep(
     costs = _compared_features(store, layers, views)
     images = _comparable_images(store, labelled.table, list(costs), search)
     tasks = [_Task(features, options) for features in costs for options in classifiers]
-    on_progress(Progress(0, len(tasks), "classifiers"))
+    weights = {task: task.features.views * sum(task.features.sizes(store)) for task in tasks}
+    fits = _FitCount(weights, most_fits(search), on_progress)
     results: dict[_Task, SweepRow] = {}
     if executor is None:
-        trained = _train(store, images, tasks, search, memory)
+        trained = _train(store, images, tasks, search, memory=memory, on_fit=fits.add)
     else:
         csv = labelled.summary.csv.resolve() if labelled.summary else None
         trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
         results[task] = replace(row, cost=costs[task.features])
-        on_progress(Progress(len(results), len(tasks), "classifiers"))
+        fits.finish(task)
     left_out = int((labelled.table.has_label & ~images.has_label).sum())
     return SweepResult(
         (results[task] for task in tasks),
@@ -184,6 +188,45 @@ class _Task(NamedTuple):
         return f"{self.options.clf} on {self.features}"
 
 
+class _FitCount:
+    """Counts the classifiers of all rows that are trained, weighed by the time that they take.
+
+    That is about the product of their rows and the length of their codes: layers are in the order
+    of their depth, and the longest codes come last.
+
+    Parameters
+    ----------
+    weights : mapping of _Task to int
+        Of a classifier of each row.
+    fits : int
+        Classifiers that a row may train.
+    on_progress : callable
+        Called with the `Progress` at once, and after each change.
+    """
+
+    def __init__(self, weights: Mapping[_Task, int], fits: int, on_progress: OnProgress) -> None:
+        self._weights, self._fits, self._on_progress = weights, fits, on_progress
+        self._done = dict.fromkeys(weights, 0)
+        self._tell()
+
+    def add(self, task: _Task) -> None:
+        """Count one more classifier of a row."""
+        self._done[task] += 1
+        self._tell()
+
+    def finish(self, task: _Task) -> None:
+        """Count all classifiers of a row, which often trains fewer."""
+        self._done[task] = self._fits
+        self._tell()
+
+    def _tell(self) -> None:
+        rows, weights = len(self._weights), sum(self._weights.values())
+        done = sum(weight * self._done[task] for task, weight in self._weights.items())
+        total = rows * self._fits
+        # Rounded up: with 0 done, the work would begin again.
+        self._on_progress(Progress(-(-rows * done // weights), total, "fits at most"))
+
+
 def _require_comparison(
     clfs: str | ClassifierOptions | Sequence[str | ClassifierOptions], search: SearchOptions
 ) -> list[ClassifierOptions]:
@@ -202,13 +245,15 @@ def _train(
     images: ImageTable,
     tasks: Iterable[_Task],
     search: SearchOptions,
+    *,
     memory: int | None,
+    on_fit: Callable[[_Task], None] = lambda task: None,
 ) -> Iterator[tuple[_Task, SweepRow]]:
     """Train tasks; the codes of tasks that follow each other are in memory once, and no others."""
     for features, alike in groupby(tasks, attrgetter("features")):
         dataset = load_dataset(cache, features, images, memory=memory)
         for task in alike:
-            result = fit_dataset(dataset, task.options, search)
+            result = fit_dataset(dataset, task.options, search, partial(on_fit, task))
             yield task, _make_row(dataset.training, result)
         del dataset  # before the next is loaded
 
@@ -248,7 +293,7 @@ class _WorkerJob:
         cache, images = open_on_worker(self.cache, self.fingerprint, self.labels)
         images = _comparable_images(cache, images, self.compared, self.search)
         memory = (self.memory or spare_memory()) // self.concurrency
-        ((_, row),) = _train(cache, images, [task], self.search, memory)
+        ((_, row),) = _train(cache, images, [task], self.search, memory=memory)
         return row
 
 

@@ -23,7 +23,7 @@ class ProgressBar:
     --------
     >>> import bottleneck as bn  # doctest: +SKIP
     >>> sweep = bn.sweep("photos.cache", on_progress=bn.ProgressBar("sweep"))  # doctest: +SKIP
-    sweep:  50%|█████     | 8/16 [00:03<00:03,  2.51 classifiers/s]
+    sweep:  50%|█████     | 86/172 [00:03<00:03,  28.7 fits at most/s]
     """
 
     def __init__(self, description: str = "") -> None:

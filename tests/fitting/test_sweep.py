@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import math
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -189,8 +190,8 @@ def test_workers_of_a_machine_share_the_memory(
 ) -> None:
     trained = []
 
-    def train(*arguments: Any) -> list[tuple[None, None]]:
-        trained.append(arguments[-1])
+    def train(*arguments: Any, memory: int) -> list[tuple[None, None]]:
+        trained.append(memory)
         return [(None, None)]
 
     monkeypatch.setattr(module, "spare_memory", lambda: 800)
@@ -270,16 +271,31 @@ def test_the_call_trains_the_recommended_row_of_a_cache_with_views(
     assert eval(call, arguments).head.features == found.recommended.features
 
 
-def test_progress_is_reported_after_each_row(three: Path) -> None:
+def test_progress_is_reported_after_each_fit(three: Path) -> None:
     told: list[Progress] = []
-    sweep(
-        three,
-        [SVM, SOFTMAX],
-        layers=["a", "b"],
-        search=SearchOptions(c=[1.0], cv=2),
-        on_progress=told.append,
-    )
-    assert told == [Progress(done, 6, "classifiers") for done in range(7)]
+    search = SearchOptions(c=[1.0], cv=2)
+    sweep(three, [SVM, SOFTMAX], layers="a", search=search, on_progress=told.append)
+    # Of each classifier one in each fold, its calibration in each fold, and the last one.
+    assert list(dict.fromkeys(told)) == [Progress(done, 10, "fits at most") for done in range(11)]
+
+
+def test_a_fit_to_longer_codes_counts_for_more(tmp_path: Path) -> None:
+    X = clouds(60, 12)[0]
+    path = cache_of_layers(tmp_path / "c", {"a": [X[:, :3]], "b": [X[:, 3:]]}, CLOUDS[:60])
+    told: list[Progress] = []
+    sweep(path, SVM, search=SearchOptions(c=[1.0], cv=2), on_progress=told.append)
+    done = dict.fromkeys(one.done for one in told)
+    # Of 3, 9 and 12 values: an eighth of the work, three eighths and half of it, five fits each.
+    eighths = [*range(6), *range(5, 21, 3), *range(20, 41, 4)]
+    assert list(done) == list(dict.fromkeys(math.ceil(3 * eighth / 8) for eighth in eighths))
+    assert told[-1] == Progress(15, 15, "fits at most")
+
+
+def test_a_search_that_ends_early_counts_as_whole(three: Path) -> None:
+    told: list[Progress] = []
+    sweep(three, SVM, layers="a", on_progress=told.append)
+    assert told[-1] == Progress(86, 86, "fits at most")
+    assert told[-2].done < 86
 
 
 def test_labels_of_a_csv_replace_those_of_the_cache(three: Path, tmp_path: Path) -> None:
