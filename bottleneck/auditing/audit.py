@@ -38,6 +38,7 @@ from bottleneck.fitting import (
     labelled_images,
     load_dataset,
     matrix_values,
+    most_fits,
     open_matrix,
     resolve_features,
     score_values,
@@ -224,7 +225,7 @@ def _check_in_groups(
     the classes' frequencies alone.
     """
     dataset = load_dataset(cache, features, images, memory=memory)
-    with counted_fits(_SEARCH, on_progress) as on_fit:
+    with counted_fits(most_fits(_SEARCH), on_progress) as on_fit:
         result = fit_dataset(dataset, _CLASSIFIER, _SEARCH, on_fit)
     clean = _score_without(leaks, dataset, result.head)
     search = replace(_SEARCH, c=[result.c])
@@ -257,7 +258,7 @@ def _find_label_suspects(
     if training.multilabel:
         why = "images have several labels each, and confident learning is of one class an image"
         return LabelCheck(0, [], None, None, why)
-    with counted_fits(search, on_progress) as on_fit:
+    with counted_fits(most_fits(search), on_progress) as on_fit:
         validation = CrossValidation(training, _CLASSIFIER, search, on_fit)
         best = validation.select().best
         calibration, values = validation.calibrate(best.c, best.scaling)

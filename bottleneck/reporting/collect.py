@@ -17,6 +17,7 @@ from bottleneck.fitting import (
     LearningCurve,
     SearchOptions,
     SweepResult,
+    counted_fits,
     label_rows,
     learning_curve,
     load_dataset,
@@ -50,15 +51,15 @@ def collect(
     thumbnails : Thumbnails
         Of the cache's images.
     on_progress : callable
-        Called with the `Progress` of each stage of the audit, of the comparison of layers, and of
-        the learning curve.
+        Called with the `Progress` of the folds in which images are judged, of each stage of the
+        audit, of the comparison of layers, and of the learning curve.
 
     Raises
     ------
     LabelsError
         No image can be judged.
     """
-    basis, judged = _judge(head, cache, images)
+    basis, judged = _judge(head, cache, images, on_progress)
     found = audit(cache, layers=request.layers, labels=images, on_progress=on_progress)
     # A tuned tail reads maps. The linear heads that it is compared with read their averages.
     codes = cache if isinstance(head, Head) else pooled(cache)
@@ -67,11 +68,15 @@ def collect(
     return Findings(request, cache, head, judged, basis, found, compared, curve, thumbnails)
 
 
-def _judge(head: Classifier, cache: Cache, images: LabelledImages) -> tuple[Basis, JudgedImages]:
+def _judge(
+    head: Classifier, cache: Cache, images: LabelledImages, on_progress: OnProgress
+) -> tuple[Basis, JudgedImages]:
     if heldout := heldout_split(images.table):
         return "heldout", judge_cache(head, cache, images.table, heldout)
     try:
-        in_folds = _judge_in_folds(head, cache, images) if isinstance(head, Head) else None
+        in_folds = (
+            _judge_in_folds(head, cache, images, on_progress) if isinstance(head, Head) else None
+        )
     except LabelsError:  # too few images for folds
         in_folds = None
     if in_folds is not None:
@@ -79,7 +84,9 @@ def _judge(head: Classifier, cache: Cache, images: LabelledImages) -> tuple[Basi
     return "all", judge_cache(head, cache, images.table, split="")
 
 
-def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedImages | None:
+def _judge_in_folds(
+    head: Head, cache: Cache, images: LabelledImages, on_progress: OnProgress
+) -> JudgedImages | None:
     """Judge each image, by all its views, by a head like this one that was trained without it.
 
     None if this head was not trained on these images: by its record it had another number.
@@ -92,8 +99,10 @@ def _judge_in_folds(head: Head, cache: Cache, images: LabelledImages) -> JudgedI
     dataset = load_dataset(cache, head.features, table)
     if dataset.labelled.names != head.classes:
         return None
-    validation = CrossValidation(dataset.training, head.options, SearchOptions())
-    _, values = validation.calibrate(c, head.scaler.name)
+    search = SearchOptions()
+    with counted_fits(search.cv, on_progress) as on_fit:
+        validation = CrossValidation(dataset.training, head.options, search, on_fit)
+        _, values = validation.calibrate(c, head.scaler.name)
     reasons = head.features.rejected(cache)
     return JudgedImages(
         head,

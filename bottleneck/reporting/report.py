@@ -84,7 +84,8 @@ def report(
         Where a tuned tail computes.
     on_progress : callable, optional
         Called with the `Progress` of each stage: images are compared with all others, classifiers
-        are trained to examine labels, to compare layers, and for the learning curve.
+        are trained to judge images in folds, to examine labels, to compare layers, and for the
+        learning curve.
 
     Returns
     -------

@@ -31,6 +31,7 @@ from bottleneck.errors import (
 )
 from bottleneck.fitting import learning_curve, load_dataset, resolve_features
 from bottleneck.reporting import ReportResult, collect
+from bottleneck.runtime import Progress
 from tests.helpers.datasets import written_cache
 from tests.helpers.pages import CLASSES, Node, noisy_cache, noisy_head, noisy_images, parse, rows_of
 from tests.helpers.tuning import BOUNDARY, QUICK, hard_images, maps_cache
@@ -337,7 +338,11 @@ def test_without_splits_images_are_judged_in_folds(
     labels = tmp_path / "labels.csv"
     labels.write_text(re.sub(",(test|train)\n", ",\n", images.read_text()))
     head = noisy_head(cache, tmp_path / "head", labels=labels)
-    result, page = quick(cache, head, tmp_path / "folds.html", labels=labels)
+    told: list[Progress] = []
+    result, page = quick(
+        cache, head, tmp_path / "folds.html", labels=labels, on_progress=told.append
+    )
+    assert told[:6] == [Progress(done, 5, "fits at most") for done in range(6)]
     assert result.score.n == 61
     search = bn.SearchOptions(c=(0.1,), cv=5)
     folds = bn.fit(cache, "softmax", layers="layer2", labels=labels, search=search).search

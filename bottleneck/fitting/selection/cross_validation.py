@@ -206,28 +206,28 @@ def most_fits(search: SearchOptions) -> int:
 
 
 @contextmanager
-def counted_fits(search: SearchOptions, on_progress: OnProgress) -> Iterator[Callable[[], None]]:
+def counted_fits(most: int, on_progress: OnProgress) -> Iterator[Callable[[], None]]:
     """Yield an `on_fit` that reports how many classifiers are trained, and how many there may be.
 
     Parameters
     ----------
-    search : SearchOptions
-        It often ends earlier: then the last report is of all.
+    most : int
+        How many there may be. There are often fewer: the last report is of all.
     on_progress : callable
 
     Examples
     --------
-    >>> with counted_fits(SearchOptions(c=[1.0], cv=2), print) as on_fit:
+    >>> with counted_fits(5, print) as on_fit:
     ...     on_fit()
     0 of 5 fits at most
     1 of 5 fits at most
     5 of 5 fits at most
     """
-    begin = Progress(0, most_fits(search), "fits at most")
+    begin = Progress(0, most, "fits at most")
     done = count(1)
     on_progress(begin)
     yield lambda: on_progress(replace(begin, done=next(done)))
-    on_progress(replace(begin, done=begin.total))
+    on_progress(replace(begin, done=most))
 
 
 def _is_past_peak(candidates: Sequence[Candidate], guess: float) -> bool:
