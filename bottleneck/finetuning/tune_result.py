@@ -88,7 +88,7 @@ class TuneResult(PreformattedText):
     def with_seconds(self, seconds: float) -> Self:
         """Return a copy with this time, and with the result as the tail's training record."""
         timed = replace(self, seconds=seconds)
-        return replace(timed, tail=replace(self.tail, training_record=timed.to_dict()))
+        return replace(timed, tail=self.tail.with_record(timed.to_dict()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``tune`` prints them as JSON with the file name of the tail.

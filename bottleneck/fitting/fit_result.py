@@ -103,7 +103,7 @@ class FitResult(PreformattedText):
     def with_seconds(self, seconds: float) -> Self:
         """Return a copy with this time, and with the result as the head's training record."""
         timed = replace(self, seconds=seconds)
-        return replace(timed, head=replace(self.head, training_record=timed.to_dict()))
+        return replace(timed, head=self.head.with_record(timed.to_dict()))
 
     def plot(self, path: str | PathLike[str] | None = None) -> Any:
         """Plot the search for C, and the confusion matrix of the held-out images.

@@ -532,7 +532,9 @@ def test_a_solver_that_stops_early_is_not_converged(
 def test_the_record_is_in_the_head(split: Path, tmp_path: Path) -> None:
     done = run(split)
     done.head.save(tmp_path / "head")
-    assert Head.load(tmp_path / "head").training_record == done.to_dict()
+    told = done.to_dict()
+    del told["heldout"]["confusion"]
+    assert Head.load(tmp_path / "head").training_record == told
     assert done.seconds > 0
 
 

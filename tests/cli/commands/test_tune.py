@@ -83,7 +83,8 @@ def test_as_json(run: Run, maps: Path, tmp_path: Path) -> None:
     assert (values["clf"], values["head"], values["layer"]) == ("tail", "t", "2")
     assert TunedTail.load(tmp_path / "t").hidden == 512
     recorded = TunedTail.load(tmp_path / "t").training_record
-    assert recorded == {key: value for key, value in values.items() if key != "head"}
+    del values["head"], values["heldout"]["confusion"], values["linear"]["confusion"]
+    assert recorded == values
 
 
 def test_a_whole_network_from_images(run: Run, made: Path) -> None:
