@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.format.manifest import Manifest, StorageLayout
 from bottleneck.cache.format.paths import list_series, list_shards, series_dir, shard_path
 from bottleneck.cache.format.series import Series, SeriesLike
-from bottleneck.cache.format.shard import OpenShard, ShardData, ShardHeader, read_header
+from bottleneck.cache.format.shard import OpenShard, ShardHeader, read_header
 from bottleneck.data import ImageTable, ViewRecipe
 from bottleneck.errors import ShardError
 from bottleneck.model_reference import ModelReference
@@ -276,36 +276,10 @@ class CacheDirectory:
             It is damaged, or holds other rows or images.
         """
         opened.verify()
-        # The digest covers the codes, so they need not be decompressed.
-        self.require_matching_rows(series, shard, opened.header, opened.metadata())
-
-    def require_matching_rows(
-        self, series: SeriesLike, shard: int, header: ShardHeader, content: ShardData
-    ) -> None:
-        """Require that a shard holds the rows and images that this cache has for it.
-
-        Parameters
-        ----------
-        series : str or Series
-            The series that the shard should be of.
-        shard : int
-            Its number.
-        header : ShardHeader
-        content : ShardData
-            Rows and paths are compared; codes are not needed.
-
-        Raises
-        ------
-        ShardError
-            It is of another cache, series or place, or holds other rows or images.
-        """
         path, rows = self.shard_path(series, shard), self.rows(shard)
-        if reason := self.mismatch_reason(series, shard, header):
+        if reason := self.mismatch_reason(series, shard, opened.header):
             raise ShardError(f"{path} is {reason}")
-        if not np.array_equal(content.row, rows):
-            raise ShardError(f"{path} holds other rows than {rows.start} to {rows.stop - 1}")
-        if content.path != self.images.path[rows.start : rows.stop]:
-            raise ShardError(f"{path} holds other images than images.csv has in its rows")
+        opened.require_images(rows, self.images.path[rows.start : rows.stop])
 
 
 def without_removed(reasons: Mapping[int, str]) -> dict[int, str]:

@@ -264,10 +264,8 @@ class CacheReader(CacheDirectory):
             The shard is absent, damaged, or holds other rows or images.
         """
         with self._open(series, shard) as opened:
-            opened.verify()
-            content = opened.read()
-            self.require_matching_rows(series, shard, opened.header, content)
-        return content.codes
+            self.verify_open(series, shard, opened)
+            return opened.read_codes()
 
     def read_blocks(
         self, layer: str, shard: int, rows: int, *, verify: bool, view: int = 0

@@ -1,16 +1,15 @@
-import dataclasses
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bottleneck.cache.format.shard import read_header
+from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import (
     open_cache,
 )
 from bottleneck.errors import ShardError
-from tests.helpers.shards import missing_shards, read_shard
+from tests.helpers.shards import missing_shards
 
 
 def test_a_cache_has_layers_shards_and_rows(cache: Path) -> None:
@@ -36,19 +35,16 @@ def test_a_damaged_shard_is_missing(cache: Path, damage: str) -> None:
 def test_a_shard_must_hold_the_rows_and_images_of_its_number(cache: Path) -> None:
     found = open_cache(cache)
     path = found.shard_path("layer2", 4)
-    header, content = read_header(path), read_shard(path)
-    found.require_matching_rows("layer2", 4, header, content)
-    row, images = content.row, content.path
-    for other in (row - 1, row[::-1], row[:3], np.arange(32, 40)):
-        with pytest.raises(ShardError, match=r"00004\.h5 holds other rows than 32 to 35"):
-            found.require_matching_rows(
-                "layer2", 4, header, dataclasses.replace(content, row=other)
-            )
-    for others in (images[::-1], images[:3], [*images[:3], "other.jpg"]):
-        with pytest.raises(ShardError, match=r"00004\.h5 holds other images than images\.csv"):
-            found.require_matching_rows(
-                "layer2", 4, header, dataclasses.replace(content, path=others)
-            )
+    rows, images = range(32, 36), found.images.path[32:36]
+    with open_shard(path) as shard:
+        found.verify_open("layer2", 4, shard)
+        shard.require_images(rows, images)
+        for other in (range(31, 35), range(35, 31, -1), range(32, 35), range(32, 40)):
+            with pytest.raises(ShardError, match=r"00004\.h5 holds other rows than"):
+                shard.require_images(other, images)
+        for others in (images[::-1], images[:3], [*images[:3], "other.jpg"]):
+            with pytest.raises(ShardError, match=r"00004\.h5 holds other images than images\.csv"):
+                shard.require_images(rows, others)
 
 
 def test_rows_are_divided_among_their_shards(cache: Path) -> None:

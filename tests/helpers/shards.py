@@ -1,5 +1,6 @@
 """Small shards, whole or forged."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +119,7 @@ def read_shard(path: Path) -> ShardData:
     """Verify a shard and read all of it."""
     with open_shard(path) as shard:
         shard.verify()
-        return shard.read()
+        return dataclasses.replace(shard.metadata(), codes=shard.read_codes())
 
 
 def in_blocks(path: Path, rows: int = 2) -> list[NDArray[Any]]:

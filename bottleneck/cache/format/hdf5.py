@@ -141,9 +141,10 @@ class UntrustedFile:
         # time in which small shards are read.
         links, key = self.hdf5.id.links, name.encode()
         own = links.exists(key) and links.get_info(key).type == h5py.h5l.TYPE_HARD
-        dataset = self.hdf5[name] if own else None
-        if not isinstance(dataset, h5py.Dataset):
+        identifier = h5py.h5o.open(self.hdf5.id, key) if own else None
+        if not isinstance(identifier, h5py.h5d.DatasetID):
             raise ShardError(f"{self.path} has no dataset {name!r} of its own")
+        dataset = h5py.Dataset(identifier, readonly=True)
         properties = dataset.id.get_create_plist()
         if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
             raise ShardError(f"{self.path}: dataset {name!r} lies in another file")

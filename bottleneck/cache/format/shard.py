@@ -4,7 +4,6 @@
 other readers.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -160,16 +159,41 @@ class OpenShard:
             raise ShardError(f"{self.path}: its columns do not belong together")
         return digests
 
-    def read(self) -> ShardData:
-        """Read all columns, codes in the stored type.
+    def require_images(self, rows: range, paths: Sequence[str]) -> None:
+        """Require that the shard holds these rows and images.
+
+        Of the columns, only those two are read: the others decide no image's code.
+
+        Parameters
+        ----------
+        rows : range
+        paths : sequence of str
+            Path of each image, as in ``images.csv``.
 
         Raises
         ------
         ShardError
-            A column is absent or has another length, or the codes are not those of the header.
+            It holds others, or the codes are not those of the header.
         """
         with read_hdf5(self.path, self._envelope.file) as file:
-            return dataclasses.replace(self._metadata(file), codes=self._codes(file)[...])
+            self._codes(file)
+            found, images = file.dataset("row")[...], file.strings("path")
+        if not np.array_equal(found, rows):
+            raise ShardError(f"{self.path} holds other rows than {rows.start} to {rows.stop - 1}")
+        if images != paths:
+            raise ShardError(f"{self.path} holds other images than images.csv has in its rows")
+
+    def read_codes(self) -> NDArray[Any]:
+        """Read the codes in the stored type, shape (n, ...).
+
+        Raises
+        ------
+        ShardError
+            The codes are absent or not those of the header.
+        """
+        with self.codes() as codes:
+            stored: NDArray[Any] = codes[...]
+        return stored
 
     @contextmanager
     def codes(self) -> Iterator[Dataset]:
