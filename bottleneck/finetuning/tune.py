@@ -89,7 +89,8 @@ def tune(
         as `bottleneck.extract` takes them.
     layer : str, optional
         For a cache: the layer behind which the network is trained. Every path through the network
-        must pass it. Needed where the cache has maps of several layers.
+        must pass it. Of codes and maps of one layer, its name means the maps. Needed where the
+        cache has maps of several layers.
     options : TuneOptions
         How it is trained.
     views : int or "all", optional

@@ -24,6 +24,7 @@ from bottleneck.errors import (
     TrainingError,
 )
 from bottleneck.extraction.options import ComputeOptions
+from bottleneck.finetuning import choose_boundary
 from bottleneck.finetuning import tune as tune_module
 from bottleneck.finetuning.training import trainer as trainer_module
 from bottleneck.finetuning.training.forward import to_device
@@ -344,9 +345,10 @@ def test_pooled_codes_are_refused(images: Path, tmp_path: Path) -> None:
 def test_maps_beside_codes_give_the_same_tail(
     quick: TuneResult, images: Path, tmp_path: Path
 ) -> None:
-    cache = maps_cache(images, tmp_path / "codes", layers=["5", "2@none"], pool="avg", relu=True)
-    assert cache.layers == ["2@none", "5"]
-    found, expected = tune(cache, options=QUICK), quick
+    cache = maps_cache(images, tmp_path / "codes", layers=["2", "2@none"], pool="avg", relu=True)
+    assert cache.layers == ["2", "2@none"]
+    assert choose_boundary(cache, None) == choose_boundary(cache, "2@none") == "2@none"
+    found, expected = tune(cache, layer="2", options=QUICK), quick
     assert found.tail.boundary == "2@none"
     assert found.to_dict()["heldout"] == expected.to_dict()["heldout"]
     for name, tensor in expected.tail.tensors.items():

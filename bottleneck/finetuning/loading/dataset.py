@@ -178,6 +178,8 @@ def load_from_cache(
 def choose_boundary(cache: Cache, layer: str | None) -> str:
     """Return the layer of a cache to train behind: the named one, or the only one with maps.
 
+    Where a cache has a layer's maps beside its codes, its name means the maps.
+
     Raises
     ------
     UnknownNameError
@@ -188,7 +190,8 @@ def choose_boundary(cache: Cache, layer: str | None) -> str:
     maps = tuple(each for each in cache.layers if cache.spec.pool_of(each) == "none")
     chosen = maps or tuple(cache.layers)
     if layer is not None:
-        chosen = resolve_features(cache, layer, 1).layers
+        beside = pooled_name(layer, "none")
+        chosen = resolve_features(cache, beside if beside in maps else layer, 1).layers
     if len(chosen) != 1:
         allowed = f"one layer of {cache.path} ({', '.join(maps or cache.layers)})"
         raise InvalidOptionError("layer", layer, f"{allowed}: training goes on behind it")
