@@ -17,12 +17,12 @@ from bottleneck.cli.options import (
 )
 from bottleneck.cli.output import print_notes, spelled
 from bottleneck.cli.types import PATH
-from bottleneck.errors import ImageError
+from bottleneck.errors import ImageError, InvalidOptionError
 
 if TYPE_CHECKING:
     from bottleneck.prediction import Prediction
 
-_BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl"}
+_BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".txt": "table", "": "table"}
 
 
 @click.command()
@@ -31,8 +31,8 @@ _BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl"}
 @click.option(
     "style",
     "--format",
-    type=click.Choice(["table", *_BY_SUFFIX.values()]),
-    help="Output format.  [by the suffix of --out, .csv or .jsonl; else table]",
+    type=click.Choice(["table", "csv", "jsonl"]),
+    help="Output format.  [table; with --out by its suffix: .csv, .jsonl, or .txt]",
 )
 @click.option(
     "--top",
@@ -76,7 +76,7 @@ def predict(
 
     if out is not None:
         require_writable_output(out, overwrite=overwrite)
-        style = style or _BY_SUFFIX.get(out.suffix.lower())
+        style = style or _style_of(out)
     compute = take(ComputeOptions, options)
     loaded, source = open_predictor(head, device=compute.device), open_sources(images)
     predictions = run(loaded, source, compute=compute, **options)
@@ -91,6 +91,14 @@ def predict(
             click.echo(line.encode("utf-8", errors="surrogateescape"))
     if not counts[False]:
         raise ImageError("no image could be classified: every one is rejected, see the reasons")
+
+
+def _style_of(out: Path) -> str:
+    """Return the format of a file that has none by --format; `.json` is not taken for a table."""
+    if out.suffix.lower() not in _BY_SUFFIX:
+        allowed = "a name that ends in .csv, .jsonl, or .txt for a table"
+        raise InvalidOptionError("out", str(out), allowed, "`style` allows any name")
+    return _BY_SUFFIX[out.suffix.lower()]
 
 
 def _counted(predictions: "Iterable[Prediction]", counts: Counter[bool]) -> "Iterator[Prediction]":

@@ -314,6 +314,15 @@ def test_the_suffix_of_a_file_is_its_format_unless_one_is_given(
     assert Path(name).read_text() == table
 
 
+def test_a_suffix_of_no_format_needs_a_format(run: Run, svm: Path, new: Path) -> None:
+    refused(
+        run("predict", svm, "new", "-o", "new.json"), "-o new.json", ".jsonl", "--format", code=2
+    )
+    assert not Path("new.json").exists()
+    assert run("predict", svm, "new", "-o", "new.json", "--format", "jsonl").exit_code == 0
+    json.loads(Path("new.json").read_text().splitlines()[0])
+
+
 def test_a_file_in_the_way_is_kept_unless_it_may_be_replaced(
     run: Run, svm: Path, new: Path
 ) -> None:
