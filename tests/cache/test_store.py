@@ -120,8 +120,10 @@ def test_a_layer_can_be_deleted_without_touching_another(cache: Path) -> None:
 
 def test_a_folder_that_is_not_a_cache_is_refused_with_the_next_step(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent", Path(__file__)):
-        with pytest.raises(CacheError, match=r"no cache at.*`bottleneck.extract` makes one"):
+        words = r"no cache at.*`bottleneck.extract` makes one"
+        with pytest.raises(CacheError, match=words) as found:
             open_cache(path)
+        assert (", which is a file" in str(found.value)) == path.is_file()
 
 
 def test_an_edited_spec_is_refused(cache: Path) -> None:

@@ -243,7 +243,8 @@ def require_cache(path: Path) -> None:
         It contains no ``spec.json``.
     """
     if not is_cache(path):
-        raise CacheError(f"no cache at {path} (no spec.json in it): `bottleneck.extract` makes one")
+        found = ", which is a file" if path.is_file() else " (no spec.json in it)"
+        raise CacheError(f"no cache at {path}{found}: `bottleneck.extract` makes one")
 
 
 def read_manifest(path: Path) -> Manifest:

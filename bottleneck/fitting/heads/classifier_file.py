@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from bottleneck.cache import PARSE_ERRORS
+from bottleneck.cache import PARSE_ERRORS, is_cache
 from bottleneck.data import ViewRecipe
 from bottleneck.errors import HeadError, format_error
 from bottleneck.fitting.heads.classifier import Classifier
@@ -57,8 +57,11 @@ def write_classifier(path: Path, tensors: Mapping[str, NDArray[Any]], values: An
 def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[Tensors, Any]:
     """Read the tensors that are wanted by name, and the metadata; no code is executed."""
     if not path.is_file():
+        # `evaluate` takes the head first, and `report` the cache.
+        found = ", which is a cache" if is_cache(path) else ""
         raise HeadError(
-            f"no head at {path}: `bottleneck.fit` makes one, and `bottleneck.tune` a tuned tail"
+            f"no head at {path}{found}: `bottleneck.fit` makes one, and `bottleneck.tune` a tuned "
+            "tail"
         )
     try:
         with safe_open(path, framework="numpy") as file:

@@ -271,6 +271,9 @@ def test_a_head_needs_no_calibration(tmp_path: Path) -> None:
 def test_files_that_are_no_heads_are_refused(tmp_path: Path) -> None:
     with pytest.raises(HeadError, match="no head at"):
         Head.load(tmp_path / "absent")
+    (tmp_path / "spec.json").touch()
+    with pytest.raises(HeadError, match=r"no head at .*, which is a cache: "):
+        Head.load(tmp_path)
     save_file({"coef": np.zeros((2, 2))}, tmp_path / "other")
     for name, content in [("other", None), ("empty", b""), ("text", b"hello")]:
         if content is not None:
