@@ -31,6 +31,8 @@ class TorchvisionModel:
     ------
     UnknownNameError
         torchvision has no classification model of that name.
+    BackboneError
+        The name is that of a file.
 
     Examples
     --------
@@ -47,6 +49,11 @@ class TorchvisionModel:
                 f"{self.name}: name the function in it that builds the network, {self.name}:NAME"
             )
         known = torchvision.models.list_models(module=torchvision.models)
+        if self.name not in known and Path(self.name).is_file():
+            raise BackboneError(
+                f"{self.name} is a file, no model's name: name the network that its weights are "
+                "for, and give the file as `weights`"
+            )
         if self.name not in known:
             raise UnknownNameError(
                 "model",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bottleneck.backbones.backbone import build_skeleton, load_backbone
 from bottleneck.backbones.sources.inspection.weight_values import digest_weights
-from bottleneck.errors import UnknownNameError, WeightsError
+from bottleneck.errors import BackboneError, UnknownNameError, WeightsError
 from bottleneck.model_reference import ModelReference
 
 
@@ -125,6 +125,12 @@ def test_a_weights_file_brings_the_preprocessing_of_the_default_weights(tmp_path
 def test_models_that_do_not_exist(model: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
         load_backbone(model, "none")
+
+
+def test_a_file_of_weights_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "resnet18.pth").touch()
+    with pytest.raises(BackboneError, match=r"resnet18\.pth is a file.* as `weights`"):
+        load_backbone(str(tmp_path / "resnet18.pth"), "none")
 
 
 def test_weights_that_do_not_exist() -> None:
