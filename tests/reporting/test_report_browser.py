@@ -94,6 +94,36 @@ def test_a_table_is_sorted_by_click_and_by_keyboard(page: "Page") -> None:
     assert column(page, 1) == ["wésps", 'a "b" & c', "<script>alert('x')</script>"]
 
 
+MANY_CLASSES = """
+const body = document.querySelector("#classes tbody");
+for (let i = 0; i < 300; i++) body.append(body.rows[i % 3].cloneNode(true));
+"""
+
+
+def test_a_long_table_scrolls_by_itself_below_its_header(page: "Page") -> None:
+    from playwright.sync_api import expect
+
+    page.evaluate(MANY_CLASSES)
+    table, last = page.locator("#classes .wide"), page.locator("#classes tbody tr").last
+    expect(last).not_to_be_in_viewport()
+    table.focus()
+    page.keyboard.press("End")
+    expect(last).to_be_in_viewport()
+    height, header = table.evaluate(  # at one moment: the page may still scroll
+        """node => {
+            const inside = node.getBoundingClientRect();
+            const header = node.querySelector("th").getBoundingClientRect();
+            return [inside.height, header.top - inside.top];
+        }"""
+    )
+    assert height < 900  # of the window
+    assert header == pytest.approx(0, abs=1)
+    page.emulate_media(media="print")
+    whole = table.evaluate("node => [node.clientHeight, node.scrollHeight]")
+    page.emulate_media(media="screen")
+    assert whole[0] == whole[1]
+
+
 @pytest.mark.parametrize("key", ["", "Enter"])
 def test_a_cell_opens_its_images_and_no_others(page: "Page", key: str) -> None:
     links = page.locator("#confusion .matrix a")
