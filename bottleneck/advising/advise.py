@@ -1,5 +1,6 @@
 """Advise: measure what a cache can tell, and recommend one strategy."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from os import PathLike
@@ -37,13 +38,12 @@ from bottleneck.fitting import (
     label_rows,
     labelled_images,
     load_dataset,
+    most_fits,
     resolve_features,
     score_answers,
     without_labels,
 )
 from bottleneck.runtime import OnProgress, Progress, ignore_progress
-
-_UNIT = "measurements"
 
 
 def advise(
@@ -77,7 +77,8 @@ def advise(
     memory : int, optional
         Bytes that training may use; half of the free memory by default.
     on_progress : callable, optional
-        Called with the `Progress` of the measurements, first with 0 done.
+        Called with the `Progress` of two stages: of the classifiers that all strategies may train,
+        and of those of the learning curve.
 
     Returns
     -------
@@ -115,13 +116,12 @@ def advise(
     last = _last_layer(measured[: len(every.layers)])
     dataset = load_dataset(store, last.features, images, memory=memory)
     comparison = Comparison.of(measured, last, dataset.training)
-    findings = _examine(store, comparison, images, memory)
+    findings = _examine(store, comparison, images, memory, on_progress)
     judged = tuple(
         compare_tail(path, tail, dataset.training, splits.training.digest(images), comparison)
         for path, tail in tails.items()
     )
     decision = decide(comparison, findings, judged, _pairs(comparison, dataset))
-    on_progress(Progress(len(measured) + 1, len(measured) + 1, _UNIT))
     csv = str(labelled.summary.csv) if labelled.summary else None
     return Advice(
         examined=_examined(store, every, dataset),
@@ -146,15 +146,23 @@ def _measure(
     costs = cache.layer_costs(every.layers)
     ordered = list(costs)
     several, views = len(ordered) > 1, every.views > 1
-    total = len(ordered) + several + views * (1 + several) + 1
+    strategies, each = len(ordered) + several + views * (1 + several), most_fits(SEARCH)
     measured: list[LinearStrategy] = []
 
-    def measure(layers: Sequence[str], count: int) -> None:
-        on_progress(Progress(len(measured), total, _UNIT))
-        features = resolve_features(cache, layers, count)
-        cost = features.cost(costs)
-        measured.append(measure_strategy(cache, features, images, cost=cost, memory=memory))
+    def tell(fits: int) -> None:
+        done = len(measured) * each + fits
+        on_progress(Progress(done, strategies * each, "fits at most"))
 
+    def measure(layers: Sequence[str], count: int) -> None:
+        features = resolve_features(cache, layers, count)
+        cost, fits = features.cost(costs), itertools.count(1)
+        one = measure_strategy(
+            cache, features, images, cost=cost, memory=memory, on_fit=lambda: tell(next(fits))
+        )
+        measured.append(one)
+        tell(0)  # of the next one: a search often ends earlier
+
+    tell(0)
     for layer in ordered:
         measure([layer], 1)
     best = max(measured, key=lambda one: one.cv.mean)
@@ -164,7 +172,6 @@ def _measure(
         measure(best.features.layers, every.views)
     if several and views:
         measure(ordered, every.views)
-    on_progress(Progress(len(measured), total, _UNIT))
     return measured
 
 
@@ -174,7 +181,11 @@ def _last_layer(singles: Sequence[LinearStrategy]) -> LinearStrategy:
 
 
 def _examine(
-    cache: Cache, comparison: Comparison, images: ImageTable, memory: int | None
+    cache: Cache,
+    comparison: Comparison,
+    images: ImageTable,
+    memory: int | None,
+    on_progress: OnProgress,
 ) -> Findings:
     """Measure what else may help, of the strategy that is chosen."""
     chosen = comparison.chosen
@@ -185,7 +196,7 @@ def _examine(
     score = score_answers(training.targets, values, training.classes, SEARCH.metric)
     if plain is not chosen:
         training = load_dataset(cache, plain.features, images, memory=memory).training
-    curve = curve_of(training, plain.cv)
+    curve = curve_of(training, plain.cv, on_progress)
     neighbours = None
     if not training.multilabel:
         training = load_dataset(cache, single.features, images, memory=memory).training

@@ -1,6 +1,7 @@
 """Measure linear heads on layers of a cache by their out-of-fold predictions."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from bottleneck.fitting import (
     load_dataset,
 )
 from bottleneck.linear import TrainingSet, train
-from bottleneck.runtime import escape_unprintable
+from bottleneck.runtime import OnProgress, escape_unprintable, ignore_progress
 
 CLASSIFIER = ClassifierOptions("svm")
 SEARCH = SearchOptions()
@@ -73,10 +74,11 @@ def measure_strategy(
     *,
     cost: float | None,
     memory: int | None,
+    on_fit: Callable[[], None] = lambda: None,
 ) -> LinearStrategy:
     """Search for C, and predict every training image by a head that was trained without it.
 
-    The held-out split is not judged.
+    The held-out split is not judged. `on_fit` is called after each classifier that was trained.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def measure_strategy(
     """
     start = time.monotonic()
     training = load_dataset(cache, features, images, memory=memory).training
-    validation = CrossValidation(training, CLASSIFIER, SEARCH)
+    validation = CrossValidation(training, CLASSIFIER, SEARCH, on_fit)
     best = validation.select().best
     _, values = validation.calibrate(best.c, best.scaling)
     return LinearStrategy(
@@ -116,8 +118,16 @@ def training_values(training: TrainingSet, cv: Candidate) -> NDArray[Any]:
     )
 
 
-def curve_of(training: TrainingSet, cv: Candidate) -> LearningCurve:
+def curve_of(
+    training: TrainingSet, cv: Candidate, on_progress: OnProgress = ignore_progress
+) -> LearningCurve:
     """Return the learning curve of a strategy's plain images."""
     return learning_curve(
-        training, CLASSIFIER, c=cv.c, scaling=cv.scaling, metric=SEARCH.metric, folds=SEARCH.cv
+        training,
+        CLASSIFIER,
+        c=cv.c,
+        scaling=cv.scaling,
+        metric=SEARCH.metric,
+        folds=SEARCH.cv,
+        on_progress=on_progress,
     )

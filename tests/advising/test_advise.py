@@ -88,7 +88,17 @@ def test_the_score_is_that_of_cross_validation_and_nothing_is_written(tmp_path: 
         assert cv is not None
         # Folds of nearly the same size: the mean over folds is nearly that over images.
         assert found.comparison.score(one) == pytest.approx(cv.best.mean, abs=0.03)
-    assert told == [bn.Progress(done, 4, "measurements") for done in range(5)]
+    stages = {
+        unit: [one for one in told if one.unit == unit]
+        for unit in dict.fromkeys(one.unit for one in told)
+    }
+    assert list(stages) == ["fits at most", "fits of the curve"]
+    for stage in stages.values():
+        done, (total,) = [one.done for one in stage], {one.total for one in stage}
+        assert (done[0], done[-1]) == (0, total)
+        assert done == sorted(done)
+    each = stages["fits at most"][0].total // 3  # of two layers and of both together
+    assert {*range(each // 2), each, 2 * each} <= {one.done for one in stages["fits at most"]}
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
 
 
