@@ -32,7 +32,10 @@ def truncation(profile: ExtractionProfile = FULL_EXTRACTION) -> str:
     """Compare the time up to a layer with its share of the multiply-adds."""
     network, transform = build_skeleton(profile.truncated, "none")
     crop = profile.transform.get("crop", transform.crop)
-    work = {layer.name: layer.cost for layer in select_layers(list_layers(network, crop), _LAYERS)}
+    work = {
+        layer.name: layer.cost or 0.0
+        for layer in select_layers(list_layers(network, crop), _LAYERS)
+    }
     found = _measure_jobs(
         {layer: _job(profile.truncated, (layer,), profile) for layer in _LAYERS}, profile
     )

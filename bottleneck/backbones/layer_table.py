@@ -93,7 +93,7 @@ class LayerTable(Sequence[Layer], PreformattedText):
                     format_shape(layer.shape),
                     format_shape(layer.code_shape(self.pool)),
                     format_size(self._code_bytes(layer)),
-                    f"{layer.cost:.1%}",
+                    "-" if layer.cost is None else f"{layer.cost:.1%}",
                     "yes" if layer.name in self.cuts else "",
                 ]
                 for layer in self.layers

@@ -1,5 +1,7 @@
 """The table of layers: its text, its rows, and what is left out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ def test_the_text_has_a_line_for_each_layer() -> None:
     lines = str(LayerTable((MAP,), "2", "float16")).splitlines()
     assert lines[0].split() == ["layer", "shape", "code", "bytes/image", "work", "cut"]
     assert lines[1].split() == ["map", "8×5×5", "8×2×2", "64", "B", "50.0%"]
+    unknown = replace(MAP, cost=None)
+    assert str(LayerTable((unknown,), "2", "float16")).splitlines()[1].split()[-1] == "-"
 
 
 def test_its_repr_is_short() -> None:

@@ -29,8 +29,9 @@ class Layer:
         Of the output for one image: (C, H, W), (H, W, C), (tokens, C) or (C,).
     channels_last : bool
         Whether the last axis holds the channels.
-    cost : float
-        Fraction of the network's multiply-adds that is needed to compute this output, 0…1.
+    cost : float or None
+        Fraction of the network's multiply-adds that is needed to compute this output, 0…1; None
+        where none can be counted, as of a quantised network.
     class_token : bool
         Whether the output is tokens, of which the first is a transformer's class token.
     path : tuple of int or str
@@ -52,7 +53,7 @@ class Layer:
     call: int
     shape: tuple[int, ...]
     channels_last: bool
-    cost: float
+    cost: float | None
     class_token: bool = False
     path: OutputPath = ()
     pool: str | None = None

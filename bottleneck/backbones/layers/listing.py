@@ -68,7 +68,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
             call=output.call,
             shape=output.shape,
             channels_last=_channels_last(output, larger.get(name)),
-            cost=output.flops / total if total else 1.0,
+            cost=output.flops / total if total else None,
             class_token=has_class_token(output.shape, prefix_tokens),
             path=output.path,
         )

@@ -177,6 +177,7 @@ def test_views_have_a_row_of_their_own_unless_a_number_is_given(
     run: Run, photos: Path, extract_tiny: Callable[..., Any]
 ) -> None:
     cost = {layer.name: layer.cost for layer in list_layers(plain(), 32)}["layer3"]
+    assert cost is not None
     extract_tiny(photos, layers=["layer2", "layer3"], count=2)
     rows = _sweep(run, "cache", "--clf", "svm", *QUICK)
     assert [row["layer"] for row in rows] == [
