@@ -262,6 +262,8 @@ class CacheDirectory:
     def verify_open(self, series: SeriesLike, shard: int, opened: OpenShard) -> None:
         """Verify every byte of an open shard, and that its rows and images are those of this cache.
 
+        Columns that say no more of the codes, such as labels, are not read beyond their digest.
+
         Parameters
         ----------
         series : str or Series

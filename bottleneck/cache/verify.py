@@ -204,7 +204,7 @@ def _verify_shard(cache: CacheDirectory, series: Series, shard: int) -> ShardHea
         raise ShardError(f"{path} is {_MISSING}")
     with open_shard(path) as opened:
         cache.verify_open(series, shard, opened)
-        opened.metadata()  # which has all columns
+        opened.metadata()  # all columns, and the shape and type of the codes
         return opened.header
 
 

@@ -10,7 +10,7 @@ from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import ShardError
 from tests.helpers.fixture_types import Extract
-from tests.helpers.shards import flip, reasons
+from tests.helpers.shards import flip, forge, reasons
 
 
 def test_verify_reports_each_kind_of_damage(cache: Path) -> None:
@@ -34,6 +34,19 @@ def test_verify_reports_each_kind_of_damage(cache: Path) -> None:
     assert bad["00099.h5"] == "not a shard of the plan: remove it by hand"
     assert bad["codes.h5"].startswith("its bytes are not those that were written")
     assert len(bad) == 7
+
+
+@pytest.mark.parametrize("column", ["path", "label", "valid", "image_sha256", "codes"])
+def test_a_column_of_another_length_is_found_in_a_shard_that_was_forged(
+    column: str, cache: Path
+) -> None:
+    def shorten(file: Any) -> None:
+        short = file[column][:-1]
+        del file[column]
+        file[column] = short
+
+    forge(open_cache(cache).shard_path("layer2", 1), hdf5=shorten)
+    assert list(reasons(cache)) == ["codes/layer2/00001.h5"]
 
 
 @pytest.mark.parametrize("position", range(10))

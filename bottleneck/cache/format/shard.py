@@ -162,7 +162,7 @@ class OpenShard:
     def require_images(self, rows: range, paths: Sequence[str]) -> None:
         """Require that the shard holds these rows and images.
 
-        Of the columns, only those two are read: the others decide no image's code.
+        No other column is read: `metadata` has them all.
 
         Parameters
         ----------
@@ -173,10 +173,9 @@ class OpenShard:
         Raises
         ------
         ShardError
-            It holds others, or the codes are not those of the header.
+            It holds others.
         """
         with read_hdf5(self.path, self._envelope.file) as file:
-            self._codes(file)
             found, images = file.dataset("row")[...], file.strings("path")
         if not np.array_equal(found, rows):
             raise ShardError(f"{self.path} holds other rows than {rows.start} to {rows.stop - 1}")
