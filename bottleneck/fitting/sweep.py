@@ -189,7 +189,7 @@ class _Task(NamedTuple):
 
 
 class _FitCount:
-    """Counts the classifiers of all rows that are trained, weighed by the time that they take.
+    """Count the classifiers of all rows that are trained, weighted by the time that they take.
 
     That is about the product of their rows and the length of their codes: layers are in the order
     of their depth, and the longest codes come last.
@@ -223,7 +223,7 @@ class _FitCount:
         rows, weights = len(self._weights), sum(self._weights.values())
         done = sum(weight * self._done[task] for task, weight in self._weights.items())
         total = rows * self._fits
-        # Rounded up: with 0 done, the work would begin again.
+        # Rounded up, as 0 done says that the stage begins.
         self._on_progress(Progress(-(-rows * done // weights), total, "fits at most"))
 
 

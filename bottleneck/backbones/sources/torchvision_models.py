@@ -49,18 +49,19 @@ class TorchvisionModel:
                 f"{self.name}: name the function in it that builds the network, {self.name}:NAME"
             )
         known = torchvision.models.list_models(module=torchvision.models)
-        if self.name not in known and Path(self.name).is_file():
+        if self.name in known:
+            return
+        if Path(self.name).is_file():
             raise BackboneError(
                 f"{self.name} is a file, no model's name: name the network that its weights are "
                 "for, and give the file as `weights`"
             )
-        if self.name not in known:
-            raise UnknownNameError(
-                "model",
-                self.name,
-                known,
-                "(or timm:NAME for timm's, path/to/file.py:factory for a network of your own)",
-            )
+        raise UnknownNameError(
+            "model",
+            self.name,
+            known,
+            "(or timm:NAME for timm's, path/to/file.py:factory for a network of your own)",
+        )
 
     @property
     def reference(self) -> str:
