@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.envelope import verify_envelope
 from bottleneck.cache.format.paths import files_in
@@ -19,6 +21,7 @@ from bottleneck.errors import ShardError
 from bottleneck.runtime import PreformattedText, escape_unprintable, holds_text
 
 _MISSING = "missing"
+_OUTGROWN = "intact, and lacks images that were added after it was made"
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Problem:
 
     @property
     def is_missing_shard(self) -> bool:
-        """Return whether it is a shard that was not extracted yet, or removed."""
-        return self.shard is not None and self.why == _MISSING
+        """Return whether it is a shard that is yet to be made, or whose last images are."""
+        return self.shard is not None and self.why in (_MISSING, _OUTGROWN)
 
     def __str__(self) -> str:
         return f"{escape_unprintable(self.file)}: {self.why}"
@@ -203,9 +206,18 @@ def _verify_shard(cache: CacheDirectory, series: Series, shard: int) -> ShardHea
     if not path.exists():
         raise ShardError(f"{path} is {_MISSING}")
     with open_shard(path) as opened:
-        cache.verify_open(series, shard, opened)
+        end = opened.header.rows.stop
+        outgrown = end < cache.rows(shard).stop
+        (_first_images(cache, end) if outgrown else cache).verify_open(series, shard, opened)
         opened.metadata()  # all columns, and the shape and type of the codes
+        if outgrown:
+            raise ShardError(f"{path} is {_OUTGROWN}")
         return opened.header
+
+
+def _first_images(cache: CacheDirectory, count: int) -> CacheDirectory:
+    """Return a cache as it was before images were added."""
+    return CacheDirectory(cache.path, cache.manifest, cache.images.take(np.arange(count)))
 
 
 def _without_path(path: Path, error: ShardError) -> str:

@@ -128,6 +128,20 @@ def test_a_report_is_a_sequence_that_prints_each_problem(cache: Path) -> None:
     assert report.to_dict()["bad"][1] == {"file": "codes/layer2/00000.h5", "why": "missing"}
 
 
+def test_a_shard_that_lacks_images_added_since_is_missing_and_not_damaged(
+    cache: Path, photos: Path, extract_tiny: Extract
+) -> None:
+    shutil.copy(photos / "val/ants/ants000.jpg", photos / "val/ants/new.jpg")
+    extract_tiny(photos, cache, layers=["layer2"])
+    (problem,) = verify(cache)
+    why = "intact, and lacks images that were added after it was made"
+    assert (problem.file, problem.why) == ("codes/layer3/00004.h5", why)
+    line = "missing: 1 of 5 shards of layer3: run the same `bottleneck.extract` again"
+    assert str(verify(cache)) == line
+    flip(open_cache(cache).shard_path("layer3", 4), 3000)
+    assert str(verify(cache)).startswith("bad: codes/layer3/00004.h5: its bytes are not those")
+
+
 def test_missing_shards_are_one_line_a_layer_and_damage_one_a_file(cache: Path) -> None:
     found = open_cache(cache)
     for layer, shards in (("layer2", (0, 1, 3)), ("layer3", (2, 4))):
