@@ -12,6 +12,7 @@ from typing import Any, Self
 
 _MOST_CHARACTERS = 300  # of a library's message, or of a value
 _MOST_NAMES = 12  # that are listed
+_MOST_SUGGESTIONS = 3
 
 
 class BottleneckError(Exception):
@@ -148,7 +149,9 @@ class UnknownNameError(BottleneckError, LookupError):
         likeness: float = 0.5,
     ) -> None:
         names = list(known)
-        near = get_close_matches(name, names, n=3, cutoff=likeness)
+        near = get_close_matches(name, names, n=len(names) or 1, cutoff=likeness)
+        # What begins with all of the name comes first: `layer3@2x2` is meant rather than `layer4`.
+        near = sorted(near, key=lambda other: not other.startswith(name))[:_MOST_SUGGESTIONS]
         suggestion = f"did you mean {_either(near)}?" if near else f"there is {_listing(names)}"
         super().__init__(
             f"unknown {kind}{f' of {of}' if of else ''} {name!r}: {suggestion}"

@@ -41,6 +41,15 @@ def test_a_misspelt_name_is_answered_with_the_nearest_or_all(name: str, expected
     assert str(error) == f"unknown layer {name!r}: {expected}"
 
 
+def test_a_name_that_goes_on_as_the_given_one_is_suggested_first() -> None:
+    error = UnknownNameError("layer", "f.11", ["f.10", "f.12", "f.1", "f.11@none"])
+    assert str(error).endswith("did you mean f.11@none, f.1 or f.12?")
+
+
+def test_where_there_are_no_names_none_is_suggested() -> None:
+    assert str(UnknownNameError("layer", "fc", [])).endswith("'fc': there is none")
+
+
 def test_a_value_of_many_lines_is_shown_on_one_and_a_long_one_cut() -> None:
     error = InvalidOptionError("rows", np.zeros((2, 1)), "ascending")
     assert str(error) == "`rows=array([[0.], [0.]])`: must be ascending"
