@@ -41,9 +41,9 @@ class CacheReader(CacheDirectory):
         Raises
         ------
         CacheError
-            The cache has no such layer, or the layer is not complete.
+            The layer is not complete.
         UnknownNameError
-            The cache has no such split.
+            The cache has no such layer or split.
         """
         usable = self.valid_rows(layer) & self.images.has_label
         found = find_split(self.images, split or "")
@@ -61,7 +61,9 @@ class CacheReader(CacheDirectory):
         Raises
         ------
         CacheError
-            The cache has no such layer, or a view of it is not complete.
+            A view of the layer is not complete.
+        UnknownNameError
+            The cache has no such layer.
         """
         self._require_layer(layer)
         series = self.series_of(layer)
@@ -81,7 +83,9 @@ class CacheReader(CacheDirectory):
         Raises
         ------
         CacheError
-            The cache has no such layer or view, or it is not complete.
+            The layer has no such view, or it is not complete.
+        UnknownNameError
+            The cache has no such layer.
         """
         self._require_layer(layer)
         valid = np.ones(len(self.images), dtype=bool)
@@ -106,7 +110,9 @@ class CacheReader(CacheDirectory):
         Raises
         ------
         CacheError
-            The cache has no such layer, or it is not complete.
+            A layer is not complete.
+        UnknownNameError
+            The cache has no such layer.
         """
         costs: dict[str, float | None] = {}
         for layer in layers:
@@ -160,10 +166,8 @@ class CacheReader(CacheDirectory):
         if not isinstance(layer, str):
             raise InvalidOptionError("layer", layer, "the name of one layer")
         if layer not in self.layers:
-            raise CacheError(
-                f"{self.path} has no layer {layer!r}, it has {', '.join(self.layers) or 'none'}: "
-                f"`bottleneck.extract` with `layers={layer}` adds it"
-            )
+            hint = "(`bottleneck.extract` adds more)"
+            raise UnknownNameError("layer", layer, self.layers, hint, of=self.path)
 
     def _require_begun(self, series: Series) -> None:
         self._require_layer(series.layer)
@@ -218,7 +222,9 @@ class CacheReader(CacheDirectory):
         Raises
         ------
         CacheError
-            The cache has no such layer or view.
+            The layer has no such view.
+        UnknownNameError
+            The cache has no such layer.
         InvalidOptionError
             `rows` are not ascending rows of the cache.
         ShardError

@@ -118,9 +118,9 @@ class Cache(CacheReader):
         Raises
         ------
         CacheError
-            The cache has no such layer, or the layer is not complete.
+            The layer is not complete.
         UnknownNameError
-            The cache has no such split.
+            The cache has no such layer or split.
         ShardError
             A shard is damaged.
         """
@@ -152,9 +152,9 @@ class Cache(CacheReader):
         Raises
         ------
         CacheError
-            The cache has no such layer, or the layer is not complete.
+            The layer is not complete.
         UnknownNameError
-            The cache has no such split.
+            The cache has no such layer or split.
         """
         from bottleneck.cache.code_reader import CodeReader
         from bottleneck.cache.torch_dataset import TorchCodes  # imports torch

@@ -12,7 +12,6 @@ from bottleneck.cache import code_reader as module
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import (
-    CacheError,
     InvalidOptionError,
     LabelsError,
     ShardError,
@@ -56,7 +55,7 @@ def test_load_gives_labelled_rows_of_a_split(cache: Cache) -> None:
 
 def test_an_unknown_layer_or_split_is_refused(cache: Cache) -> None:
     for read in (cache.load, cache.dataset):
-        with pytest.raises(CacheError, match="has no layer 'layr'"):
+        with pytest.raises(UnknownNameError, match=r"'layr': did you mean layer\?"):
             read("layr")
         with pytest.raises(
             InvalidOptionError, match=r"`layer=\['layer'\]`: must be the name of one"

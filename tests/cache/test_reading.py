@@ -13,7 +13,7 @@ import pytest
 from bottleneck.cache import Cache, Series, ShardData, open_cache, write_shard
 from bottleneck.cache.format.shard import OpenShard
 from bottleneck.data.resizing.view_recipe import ViewRecipe
-from bottleneck.errors import CacheError, InvalidOptionError, ShardError
+from bottleneck.errors import CacheError, InvalidOptionError, ShardError, UnknownNameError
 from tests.helpers.datasets import cache_of_layers, written_cache
 from tests.helpers.shards import read_shard
 
@@ -90,11 +90,11 @@ def test_a_view_that_nobody_made_is_refused_with_what_makes_it(cache: Cache) -> 
     words = "layer 'layer' has no view 3: `bottleneck.extract` with `views=4` adds it"
     with pytest.raises(CacheError, match=words):
         cache.valid_rows("layer", 4)
-    with pytest.raises(CacheError, match="has no layer 'other'"):
+    with pytest.raises(UnknownNameError, match="'other': there is layer"):
         cache.views("other")
     with pytest.raises(CacheError, match=words):
         cache.read_codes("layer", np.arange(3), 3)
-    with pytest.raises(CacheError, match="has no layer 'other'"):
+    with pytest.raises(UnknownNameError, match="'other': there is layer"):
         cache.read_codes("other", np.arange(3))
 
 
