@@ -8,6 +8,7 @@ from bottleneck.cli.options import (
     class_weight_option,
     labels_option,
     memory_option,
+    names_option,
     option_group,
     take,
 )
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
 
 
 feature_options = option_group(
-    click.option(
+    names_option(
         "--layer",
         "layers",
-        multiple=True,
         help="Layer of the cache; may be given several times; all: every layer, but no maps "
         "(NAME@none) where there are codes.",
     ),

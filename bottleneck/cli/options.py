@@ -166,15 +166,10 @@ def _join_names(
     return tuple(chain(*names)) or None
 
 
-def augment_option(text: str) -> Decorator:
-    """Return ``--augment``, names with commas between them, any number of times; with its help."""
+def names_option(option: str, parameter: str, **attributes: Any) -> Decorator:
+    """Return an option of names with commas between them, which may be given several times."""
     return click.option(
-        "--augment",
-        "augmentations",
-        type=Names(),
-        multiple=True,
-        callback=_join_names,
-        help=text,
+        option, parameter, type=Names(), multiple=True, callback=_join_names, **attributes
     )
 
 
@@ -192,18 +187,16 @@ network_options = option_group(
         show_default=True,
         help="DEFAULT, a torchvision weights name, none, or a file (.pth, .ckpt, …).",
     ),
-    click.option(
+    names_option(
         "--layer",
         "layers",
-        multiple=True,
         required=True,
         help="Name of a layer; may be given several times. NAME@2x2 or NAME@max: with a pooling of "
         "its own.",
     ),
-    click.option(
+    names_option(
         "--pool",
-        multiple=True,
-        callback=lambda ctx, parameter, value: value or None,
+        "pool",
         help="Spatial pooling: avg, max, none, N for an N×N grid of averages, or cls for the "
         "class token of a transformer. May be given several times: each layer in each.  [that of "
         "the cache; of a new one avg]",
@@ -275,8 +268,10 @@ view_options = option_group(
         help="Views of each image, of which the first is the image itself.  [those of the "
         "cache; of a new one 1]",
     ),
-    augment_option(
-        "What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]"
+    names_option(
+        "--augment",
+        "augmentations",
+        help="What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]",
     ),
     click.option(
         "--view-seed",

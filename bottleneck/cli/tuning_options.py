@@ -3,11 +3,11 @@
 import click
 
 from bottleneck.cli.options import (
-    augment_option,
     class_weight_option,
     device_option,
     labels_option,
     memory_option,
+    names_option,
     option_group,
     require_typed_code,
 )
@@ -31,9 +31,11 @@ _source_options = option_group(
         help="Views of each image, counted from the plain one: a number, or all. Images are "
         "judged by their mean.  [of a cache: all; of images: 1]",
     ),
-    augment_option(
-        "Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, color; or "
-        "none.  [flip,crop]"
+    names_option(
+        "--augment",
+        "augmentations",
+        help="Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, color; "
+        "or none.  [flip,crop]",
     ),
     labels_option,
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from bottleneck.cli.command_line import command_line
-from bottleneck.cli.options import json_option, labels_option, memory_option
+from bottleneck.cli.options import json_option, labels_option, memory_option, names_option
 from bottleneck.cli.output import print_either, read_labels
 from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH
@@ -13,10 +13,9 @@ from bottleneck.cli.types import PATH
 
 @click.command()
 @click.argument("cache", type=PATH)
-@click.option(
+@names_option(
     "--layer",
     "layers",
-    multiple=True,
     help="Layer to compare; may be given several times.  [all, but no maps beside codes]",
 )
 @labels_option
@@ -33,7 +32,7 @@ def advise(
     ctx: click.Context,
     /,
     cache: Path,
-    layers: tuple[str, ...],
+    layers: tuple[str, ...] | None,
     labels: Path | None,
     tuned: tuple[Path, ...],
     memory: int | None,

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from bottleneck.cli.options import json_option, labels_option, memory_option, overwrite_option
+from bottleneck.cli.options import (
+    json_option,
+    labels_option,
+    memory_option,
+    names_option,
+    overwrite_option,
+)
 from bottleneck.cli.output import print_result, read_labels
 from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH
@@ -12,10 +18,9 @@ from bottleneck.cli.types import PATH
 
 @click.command()
 @click.argument("cache", type=PATH)
-@click.option(
+@names_option(
     "--layer",
     "layers",
-    multiple=True,
     help="Layer whose codes are compared; may be given several times.  [all, but no maps "
     "beside codes]",
 )
@@ -26,7 +31,7 @@ from bottleneck.cli.types import PATH
 @json_option
 def audit(
     cache: Path,
-    layers: tuple[str, ...],
+    layers: tuple[str, ...] | None,
     labels: Path | None,
     memory: int | None,
     out: Path | None,

@@ -45,7 +45,7 @@ from bottleneck.cli.types import PATH
 def fit(
     cache: Path,
     clf: str,
-    layers: tuple[str, ...],
+    layers: tuple[str, ...] | None,
     save_cv: Path | None,
     plot: Path | None,
     out: Path | None,

@@ -9,6 +9,7 @@ from bottleneck.cli.options import (
     device_option,
     json_option,
     labels_option,
+    names_option,
     overwrite_option,
     relocated_model_options,
 )
@@ -28,10 +29,9 @@ from bottleneck.cli.types import PATH, Size
     type=PATH,
     help="The cache's images, as `extract` took them, for thumbnails.  [names alone]",
 )
-@click.option(
+@names_option(
     "--layer",
     "layers",
-    multiple=True,
     help="Layer that is compared, and whose codes tell duplicates; may be given several times.  "
     "[all, but no maps beside codes]",
 )
@@ -51,7 +51,7 @@ def report(
     cache: Path,
     head: Path,
     out: Path,
-    layers: tuple[str, ...],
+    layers: tuple[str, ...] | None,
     labels: Path | None,
     overwrite: bool,
     as_json: bool,

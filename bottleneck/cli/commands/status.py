@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from bottleneck.cli.options import json_option
+from bottleneck.cli.options import json_option, names_option
 from bottleneck.cli.output import print_result
 from bottleneck.cli.types import PATH
 
@@ -15,10 +15,9 @@ WITHOUT_CODES = 1
 
 @click.command()
 @click.argument("cache", type=PATH)
-@click.option(
+@names_option(
     "--layer",
     "layers",
-    multiple=True,
     help="Layer that must be complete; may be given several times.  [all in the cache]",
 )
 @click.option(
@@ -28,7 +27,7 @@ WITHOUT_CODES = 1
     help="Number of array tasks; lists those with missing shards.",
 )
 @json_option
-def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> None:
+def status(cache: Path, layers: tuple[str, ...] | None, tasks: int, as_json: bool) -> None:
     """Show what a cache holds.
 
     Lists finished and missing rows, rejected images with the reason, sizes, and the spec. Exits
@@ -42,7 +41,7 @@ def status(cache: Path, layers: tuple[str, ...], tasks: int, as_json: bool) -> N
     """
     from bottleneck import status as run
 
-    found = run(cache, layers, tasks)
+    found = run(cache, layers or (), tasks)
     print_result(found, as_json=as_json)
     if not found.complete:
         sys.exit(WITHOUT_CODES if found.finished else INCOMPLETE)

@@ -63,7 +63,7 @@ def submit(
     if name == "extract":
         script = extraction_array_script(arguments, tasks=tasks or 1, options=options)
     elif tasks is None:
-        layers = tuple(layer for layer in values["layers"] if layer != "all")
+        layers = tuple(layer for layer in values["layers"] or () if layer != "all")
         script = job_script(words, cache=values["cache"], layers=layers, options=options)
     else:
         raise click.UsageError(f"--tasks {tasks}: {name} is one job; only extract has tasks")

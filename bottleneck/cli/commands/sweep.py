@@ -11,6 +11,7 @@ from bottleneck.cli.fitting_options import feature_options, take_search_options,
 from bottleneck.cli.options import (
     executor_options,
     json_option,
+    names_option,
     overwrite_option,
     take_executor,
 )
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("cache", type=PATH)
 @feature_options
-@click.option(
+@names_option(
     "--clf",
     "clfs",
-    multiple=True,
     default=["svm", "softmax"],
     show_default=True,
     help="Classifier, svm or softmax; may be given several times.",
@@ -48,7 +48,7 @@ def sweep(
     ctx: click.Context,
     /,
     cache: Path,
-    layers: tuple[str, ...],
+    layers: tuple[str, ...] | None,
     clfs: tuple[str, ...],
     plot: Path | None,
     out: Path | None,
@@ -94,7 +94,7 @@ def sweep(
         result = run(
             store,
             [ClassifierOptions(clf, **options) for clf in clfs],
-            layers=layers or None,
+            layers=layers,
             views=views,
             search=search,
             labels=images,
