@@ -184,7 +184,7 @@ def extract(
         plan = request.plan(existing.spec, layout, known)
         if not plan.missing:
             begin = _begin_progress(plan, RunStats(), _estimate(plan, [], storage))
-            return _finish(plan, plan.update.apply(), begin, start=start)
+            return _finish(plan, plan.update.apply(), begin, start=start, begun=time.monotonic())
     with importing():  # of torch: not where nothing is to be done
         from bottleneck.backbones import load_backbone
         from bottleneck.extraction.setup.precision import choose_spec
@@ -198,14 +198,14 @@ def extract(
     if plan is None or plan.update.cache.spec != chosen.spec:
         layout = _choose_layout(storage, existing, backbone, layers, pools[0])
         plan = request.plan(chosen.spec, layout, backbone.reference)
-    needed = backbone.select_layers(layers) if plan.missing else []
-    estimate = _estimate(plan, needed, storage)
+    estimate = _estimate(plan, backbone.select_layers(layers) if plan.missing else [], storage)
     cache, runner = _begin(plan, backbone, devices, compute=compute, encoder=chosen.encoder)
     what = (source, backbone, layers, chosen, chosen_views)
     notes = setup_notes(*what) if plan.missing else ()
     begin = _begin_progress(plan, runner.stats, estimate, notes)
+    begun = time.monotonic()
     end = _run(runner, plan.missing, begin, run.on_progress)
-    return _finish(plan, cache, end, start=start)
+    return _finish(plan, cache, end, start=start, begun=begun)
 
 
 def _pool_of(existing: Cache | None) -> str:
@@ -306,7 +306,7 @@ def _run(
 
 
 def _finish(
-    plan: PlannedRun, cache: Cache, end: ExtractionProgress, *, start: float
+    plan: PlannedRun, cache: Cache, end: ExtractionProgress, *, start: float, begun: float
 ) -> ExtractionResult:
     """Record that the shards are of the images as they are now, and describe what was done."""
     series, task = plan.request.series, plan.request.run.task
@@ -320,6 +320,7 @@ def _finish(
         rejected={row: reason for row, reason in rejected.items() if row not in removed_rows},
         stats=end.stats,
         seconds=time.monotonic() - start,
+        startup=begun - start,
         task=task,
         others=OtherTasks.find(cache, series, task),
         images=end.images,

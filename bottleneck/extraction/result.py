@@ -16,6 +16,7 @@ from bottleneck.runtime import (
     RunStats,
     array_expression,
     escape_unprintable,
+    format_count,
     pending_by_task,
 )
 
@@ -74,6 +75,9 @@ class ExtractionResult(PreformattedText):
         The time of each stage, and the largest batch that fits into the device's memory.
     seconds : float
         Duration of the run.
+    startup : float
+        Seconds of it before the first image: importing PyTorch, listing the images, loading the
+        network.
     task : ArrayTask
         Which part of the cache's shards the run was for.
     others : OtherTasks
@@ -95,6 +99,7 @@ class ExtractionResult(PreformattedText):
     rejected: dict[int, str]
     stats: RunStats
     seconds: float
+    startup: float
     task: ArrayTask
     others: OtherTasks
     images: SourceSummary
@@ -130,6 +135,7 @@ class ExtractionResult(PreformattedText):
             "images": self.images.to_dict(),
             "duplicates": self.duplicates.to_dict() if self.duplicates else None,
             "seconds": self.seconds,
+            "startup_seconds": self.startup,
             "shares": self.stats.timer.fractions(*STAGES),
             "notes": list(self.notes),
         }
@@ -196,10 +202,13 @@ class ExtractionResult(PreformattedText):
             found = [str(self.images)] if self.images.notes.lost_images else []
             return [*found, f"{self._nothing_text()} ({self.seconds:.1f} s)"]
         parts = self.stats.timer.fractions(*STAGES)
-        views = f"{self.passes} views of " if self.passes > self.rows else ""
+        images = format_count(self.rows, "image")
+        views = f"{format_count(self.passes, 'view')} of " if self.passes > self.rows else ""
+        seconds = self.seconds - self.startup
+        rate = format_count(round(self.passes / seconds), "view" if views else "image")
         lines = [
-            f"encoded {views}{self.rows} images in {self.seconds:.1f} s "
-            f"({self.passes / self.seconds:.0f} {'views' if views else 'images'}/s)",
+            f"encoded {views}{images} in {seconds:.1f} s ({rate}/s), and {self.startup:.1f} s to "
+            "start",
             "time: " + ", ".join(f"{stage} {part:.0%}" for stage, part in parts.items()),
             stage_advice(slowest_stage(self.stats.timer)),
         ]
@@ -247,7 +256,7 @@ class RepairResult(PreformattedText):
 
     def __str__(self) -> str:
         lines = [f"repaired: {bad.file}: {bad.why}" for bad in self._repaired()]
-        return "\n".join([*lines, f"{self.extraction.rows} images encoded again"])
+        return "\n".join([*lines, f"{format_count(self.extraction.rows, 'image')} encoded again"])
 
     def _repaired(self) -> list[Problem]:
         # A file that does not belong to the cache is left alone.

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from bottleneck.cache.update.merge import ImageChanges
 from bottleneck.cache.verify import Problem
 from bottleneck.extraction.result import ExtractionResult, RepairResult
+from bottleneck.runtime.progress import Progress
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from bottleneck.runtime.timing import RunStats
 from tests.helpers.fixture_types import Extract
@@ -27,6 +29,37 @@ def test_a_result_prints_the_status_and_where_the_time_went(
     text = str(extract_tiny(photos))
     assert text.startswith("images: 1 added, 0 changed, 0 removed since the last run\n")
     assert "nothing to do: every code is in the cache" in str(extract_tiny(photos))
+
+
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        ((36, 36), "encoded 36 images in 10.0 s (4 images/s), and 2.5 s to start"),
+        ((1, 1), "encoded 1 image in 10.0 s (0 images/s), and 2.5 s to start"),
+        ((9, 9), "encoded 9 images in 10.0 s (1 image/s), and 2.5 s to start"),
+        ((2, 6), "encoded 6 views of 2 images in 10.0 s (1 view/s), and 2.5 s to start"),
+    ],
+)
+def test_the_rate_is_without_the_time_to_start(
+    done: tuple[int, int], words: str, photos: Path, extract_tiny: Extract
+) -> None:
+    rows, passes = done
+    found = dataclasses.replace(
+        extract_tiny(photos), rows=rows, passes=passes, seconds=12.5, startup=2.5
+    )
+    assert words in str(found).splitlines()
+
+
+def test_the_start_ends_where_progress_begins(photos: Path, extract_tiny: Extract) -> None:
+    times: dict[int, float] = {}
+
+    def on_progress(progress: Progress) -> None:
+        times.setdefault(progress.done, time.monotonic())
+        time.sleep(0.1)  # the first image is not done yet, and the start is over
+
+    start = time.monotonic()
+    done = extract_tiny(photos, on_progress=on_progress)
+    assert 0 < done.startup <= times[0] - start < done.seconds - 0.1 * len(times)
 
 
 def test_a_divided_batch_is_reported_with_the_size_that_fits(
@@ -136,11 +169,11 @@ def test_a_repair_names_what_it_made_again_and_not_what_it_left(
         Problem("codes/layer2/notes.txt", "not a shard", "layer2", None),
         Problem("images.csv", "missing", "", None),
     ]
-    result = RepairResult(problems, done)
+    result = RepairResult(problems, dataclasses.replace(done, rows=1))
     assert str(result).splitlines() == [
         "repaired: codes/layer2/00001.h5: missing",
         "repaired: images.csv: missing",
-        "36 images encoded again",
+        "1 image encoded again",
     ]
     assert [item["file"] for item in result.to_dict()["repaired"]] == [
         "codes/layer2/00001.h5",
