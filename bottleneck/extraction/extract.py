@@ -201,7 +201,7 @@ def extract(
     estimate = _estimate(plan, backbone.select_layers(layers) if plan.missing else [], storage)
     cache, runner = _begin(plan, backbone, devices, compute=compute, encoder=chosen.encoder)
     what = (source, backbone, layers, chosen, chosen_views)
-    notes = setup_notes(*what) if plan.missing else ()
+    notes = (*plan.notes, *setup_notes(*what)) if plan.missing else ()
     begin = _begin_progress(plan, runner.stats, estimate, notes)
     begun = time.monotonic()
     end = _run(runner, plan.missing, begin, run.on_progress)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 from bottleneck.cache import (
@@ -21,6 +21,7 @@ from bottleneck.extraction.options import RunOptions
 from bottleneck.extraction.planning.missing_shards import MissingShards, find_missing
 from bottleneck.extraction.planning.remaining_images import RemainingImages
 from bottleneck.model_reference import ModelReference
+from bottleneck.runtime import format_count
 from bottleneck.spec import Spec
 
 
@@ -108,6 +109,30 @@ class PlannedRun:
     def source(self) -> RemainingImages:
         """Return the images, of which those that were removed are not read."""
         return RemainingImages(self.request.source, self.update.removed_rows)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say how many images are encoded again only because they share a shard with others."""
+        changes = self.update.changes
+        sharing = self._rows_made_again() - changes.changed
+        if not (changes.added or changes.changed) or sharing <= 0:
+            return ()
+        return (
+            f"{format_count(sharing, 'image')} with codes will be encoded again: a shard with new "
+            f"or changed images is made as a whole",
+        )
+
+    def _rows_made_again(self) -> int:
+        """Return how many of the cache's images are in shards that there are, and are missing."""
+        cache, removed = self.update.cache, self.update.removed_rows
+        before = len(cache.images) - self.update.changes.added
+        shards = {
+            shard
+            for series, missing in self.missing.items()
+            for shard in set(missing).difference(*map(cache.absent_shards, series))
+        }
+        rows = chain.from_iterable(map(cache.rows, shards))
+        return sum(row < before and row not in removed for row in rows)
 
 
 def _find_missing(update: CacheUpdate, series: Sequence[Series], run: RunOptions) -> MissingShards:
