@@ -266,7 +266,7 @@ def status(cache: CacheLike, layers: Sequence[str] = (), tasks: int = 1) -> Cach
 
 
 def kept_text(path: Path) -> str:
-    """Return one line that says what a cache holds after an interrupt.
+    """Return one line that says what a cache holds after an interrupt; empty without a shard.
 
     Parameters
     ----------
@@ -283,10 +283,10 @@ def kept_text(path: Path) -> str:
     'tests/data/before/cache holds 3 of 3 shards of layer1, 3 of 3 shards of layer2'
     """
     if not is_cache(path):
-        return f"{path} was not begun"
+        return ""
     cache = open_cache(path)
-    kept = [
-        f"{len(cache.finished_shards(series))} of {cache.shard_count} shards of {series}"
-        for series in cache.series
-    ]
-    return f"{path} holds {', '.join(kept) or 'no shard yet'}"
+    finished = {series: len(cache.finished_shards(series)) for series in cache.series}
+    if not any(finished.values()):
+        return ""
+    kept = (f"{n} of {cache.shard_count} shards of {series}" for series, n in finished.items())
+    return f"{path} holds {', '.join(kept)}"

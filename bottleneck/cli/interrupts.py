@@ -50,22 +50,22 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def note_kept(describe: Callable[[], str] = str) -> Iterator[None]:
+def note_kept(describe: Callable[[], str] = lambda: _GOES_ON) -> Iterator[None]:
     """Add to an interrupt that the work of the block is kept as far as it is finished.
 
     Parameters
     ----------
     describe : callable
-        Returns a line that says what is kept.
+        Returns a line that says what is kept, and what the same command will do.
     """
     try:
         yield
     except KeyboardInterrupt as interrupt:
         # Whatever goes wrong, a second Ctrl-C too: the first interrupt decides the exit code.
+        text = _GOES_ON
         with suppress(Exception, KeyboardInterrupt):
-            if text := describe():
-                interrupt.add_note(text)
-        interrupt.add_note(_GOES_ON)
+            text = describe()
+        interrupt.add_note(text)
         raise
 
 
@@ -81,7 +81,8 @@ def note_kept_shards(cache: Path) -> AbstractContextManager[None]:
     def describe() -> str:
         from bottleneck.cache import kept_text
 
-        return kept_text(cache)
+        kept = kept_text(cache)
+        return f"{kept}; {_GOES_ON}" if kept else f"nothing was finished yet; {_BEGINS_AGAIN}"
 
     return note_kept(describe)
 

@@ -60,12 +60,17 @@ def test_codes_are_what_shells_expect() -> None:
     assert interrupt_code(StopRequested()) == 138
 
 
-def test_an_interrupt_says_what_is_kept(tmp_path: Path) -> None:
+def test_an_interrupt_says_what_is_kept(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(Terminated) as caught, note_kept_shards(cache):
+        raise Terminated
+    assert interrupt_text(caught.value) == (
+        f"terminated: {cache} holds 5 of 5 shards of layer2, 5 of 5 shards of layer3; what was "
+        "finished is kept, the same command goes on"
+    )
     with pytest.raises(Terminated) as caught, note_kept_shards(tmp_path / "new.cache"):
         raise Terminated
     assert interrupt_text(caught.value) == (
-        f"terminated: {tmp_path / 'new.cache'} was not begun; what was finished is kept, the same "
-        "command goes on"
+        "terminated: nothing was finished yet; the same command begins again"
     )
     with pytest.raises(StopRequested) as stopped, note_kept():
         raise StopRequested
@@ -92,7 +97,7 @@ def test_an_error_while_saying_what_is_kept_does_not_replace_the_interrupt(
     def fail(_cache: Path) -> str:
         raise failure
 
-    monkeypatch.setattr("bottleneck.cache.store.kept_text", fail)
+    monkeypatch.setattr("bottleneck.cache.kept_text", fail)
     with pytest.raises(KeyboardInterrupt) as caught, note_kept_shards(tmp_path):
         raise interrupt
     assert caught.value is interrupt
