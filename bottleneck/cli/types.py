@@ -12,6 +12,14 @@ from bottleneck.runtime import ArrayTask, detect_array_task
 PATH = click.Path(path_type=Path)
 
 
+class RequiredChoice(click.Choice):  # type: ignore[type-arg, unused-ignore]
+    """One of several names. Without it, the message names them all on its one line."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the names; click itself would give each a line."""
+        return f"Choose {' or '.join(map(str, self.choices))}."
+
+
 # Without its type argument: older versions of click have no generic ParamType.
 class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """Numbers with commas between them."""

@@ -15,12 +15,14 @@ from bottleneck.cli.options import (
 )
 from bottleneck.cli.output import print_either, read_labels, require_writable_outputs
 from bottleneck.cli.progress import shown_progress
-from bottleneck.cli.types import PATH
+from bottleneck.cli.types import PATH, RequiredChoice
 
 
 @click.command()
 @click.argument("cache", type=PATH)
-@click.option("--clf", required=True, help="Classifier: svm or softmax.")
+@click.option(
+    "--clf", type=RequiredChoice(["svm", "softmax"]), required=True, help="Classifier to train."
+)
 @feature_options
 @click.option(
     "--cv",

@@ -465,7 +465,7 @@ def test_several_layers_need_a_choice(run: Run, cache: Path) -> None:
 
 
 def test_the_classifier_has_to_be_named(run: Run, cache: Path) -> None:
-    refused(run("fit", cache), "--clf", code=2)
+    refused(run("fit", cache), "--clf", "svm", "softmax", code=2)
 
 
 def test_an_incomplete_layer_is_refused_with_what_it_lacks(
