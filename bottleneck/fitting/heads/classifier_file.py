@@ -28,6 +28,7 @@ HEAD_FORMAT = "bottleneck-head"
 TAIL_FORMAT = "bottleneck-tail"
 _KINDS = {HEAD_FORMAT: "a head", TAIL_FORMAT: "a tuned tail"}
 _NO_DIGEST = b"0" * 64
+_SUFFIXES_OF_EXPORTS = (".onnx", ".pt", ".skops")
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -69,10 +70,16 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[Tensors, Any]:
             tensors = {name: file.get_tensor(name) for name in filter(wanted, list(file.keys()))}
         values = json.loads(metadata)
     except (SafetensorError, *PARSE_ERRORS) as error:
+        if path.suffix.lower() in _SUFFIXES_OF_EXPORTS:
+            why = (
+                "what `bottleneck.export` writes is for other programs: give the head that was "
+                "exported, or to `bottleneck.predict` its export as .onnx"
+            )
+        else:
+            why = "pickles and other files are refused, because reading them could run code"
         raise HeadError(
             f"{path} is not a head: heads and tuned tails are safetensors files that "
-            "`bottleneck.fit` and `bottleneck.tune` wrote; pickles and other files are refused, "
-            "because reading them could run code"
+            f"`bottleneck.fit` and `bottleneck.tune` wrote; {why}"
         ) from error
     return tensors, values
 

@@ -199,6 +199,14 @@ def test_a_pickle_is_refused_and_does_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".pt", ".SKOPS"])
+def test_an_export_is_not_a_head_and_the_head_is_asked_for(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"head{suffix}"
+    path.write_bytes(b"PK\x03\x04 an archive")
+    with pytest.raises(HeadError, match=r"is not a head.*export` writes.*give the head that was"):
+        Head.load(path)
+
+
 def edited(
     tmp_path: Path, changes: dict[str, Any], tensors: dict[str, torch.Tensor | None] | None = None
 ) -> Path:
