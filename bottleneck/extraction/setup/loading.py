@@ -104,8 +104,18 @@ def load_network(
     >>> again.weights_digest == spec.weights_digest
     True
     """
-    model, weights = locate_network(reference, model, weights, owner=owner)
-    return load_matching_backbone(spec, model, weights, owner=owner, next_step=next_step)
+    found, its_weights = locate_network(reference, model, weights, owner=owner)
+    try:
+        return load_matching_backbone(spec, found, its_weights, owner=owner, next_step=next_step)
+    except WeightsError as error:
+        if model is None or weights:
+            raise
+        # The weights are those of the reference: what does not fit them is the model.
+        raise WeightsError(
+            f"{owner} is of {reference.model}, whose weights the given `model` gets: "
+            f"{error.problem}",
+            hint="leave `model` out, unless that network has moved",
+        ) from error
 
 
 def make_encoder(

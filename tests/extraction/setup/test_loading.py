@@ -47,6 +47,19 @@ def test_another_network_is_refused_by_name() -> None:
         load_network(spec_of(PLAIN), ModelReference(PLAIN, "none"), model=other, **MESSAGES)
 
 
+def test_weights_that_do_not_fit_a_given_network_are_not_blamed(tmp_path: Path) -> None:
+    backbone, weights = load_backbone(PLAIN), tmp_path / "plain.pth"
+    torch.save(backbone.network.state_dict(), weights)
+    (tmp_path / "other.py").write_text(
+        "from torch import nn\n\n\ndef build():\n    return nn.Sequential(nn.Conv2d(3, 99, 1))\n"
+    )
+    reference, other = ModelReference(PLAIN, str(weights)), f"{tmp_path / 'other.py'}:build"
+    with pytest.raises(WeightsError, match=r"^the head is of .*:plain, .*: leave `model` out"):
+        load_network(spec_of(PLAIN), reference, model=other, **MESSAGES)
+    with pytest.raises(WeightsError, match=r"^\S*plain\.pth does not fit"):  # the caller's own
+        load_network(spec_of(PLAIN), reference, model=other, weights=weights, **MESSAGES)
+
+
 def test_code_that_was_never_given_is_not_run(tmp_path: Path) -> None:
     file = tmp_path / "net.py"
     file.write_text("raise SystemExit('it ran')\n")
