@@ -31,6 +31,8 @@ class Thumbnails:
         Of those, as they are in the page.
     unreadable : dict of str to str
         Images that could not be read any more, by path, and why.
+    lost : int
+        Pictures of these that were asked for: an image may be in several parts of a page.
     """
 
     def __init__(self, cache: Cache, source: ImageSource | None, max_bytes: int) -> None:
@@ -39,7 +41,7 @@ class Thumbnails:
         self._source = None if source is None else source.with_table(cache.images)
         self._made: dict[int, str] = {}
         self.max_bytes = max_bytes
-        self.wanted = self.shown = self.bytes = 0
+        self.wanted = self.shown = self.bytes = self.lost = 0
         self.unreadable: dict[str, str] = {}
 
     def __str__(self) -> str:
@@ -50,8 +52,11 @@ class Thumbnails:
         parts = [f"{self.shown} of {self.wanted} thumbnails shown, {size}"]
         if self.unreadable:
             path, why = next(iter(self.unreadable.items()))
-            images = format_count(len(self.unreadable), "image was", "images were")
-            parts.append(f"{images} not found among those given, such as {path}: {why}")
+            images = format_count(len(self.unreadable), "image that was", "images that were")
+            parts.append(
+                f"{self.lost} would be of {images} not found among those given, such as {path}: "
+                f"{why}"
+            )
         return "; ".join(parts)
 
     def picture(self, row: int, *caption: object, alt: str = "") -> Html:
@@ -78,6 +83,7 @@ class Thumbnails:
         if row not in self._made:
             self._made[row] = self._make(row)
         uri = self._made[row]
+        self.lost += self._images.path[row] in self.unreadable
         if not uri or self.bytes + len(uri) > self.max_bytes:
             return ""
         self.shown += 1
