@@ -72,6 +72,13 @@ def print_notes(notes: Iterable[str]) -> None:
         click.echo(spelled(note), err=True)
 
 
+def print_written(*paths: Path | None) -> None:
+    """Print on standard error which files were written beside the result; None is left out."""
+    for path in paths:
+        if path is not None:
+            click.echo(f"wrote {path}", err=True)
+
+
 def spelled(text: str) -> str:
     """Return a text of the library in the command line's spelling."""
     return in_options(text, _option_names())

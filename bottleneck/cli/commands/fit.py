@@ -13,7 +13,7 @@ from bottleneck.cli.options import (
     overwrite_option,
     take_executor,
 )
-from bottleneck.cli.output import print_either, read_labels, require_writable_outputs
+from bottleneck.cli.output import print_either, print_written, read_labels, require_writable_outputs
 from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH, RequiredChoice
 
@@ -112,3 +112,4 @@ def fit(
     print_either(text, result.to_dict() | {"head": str(out)}, as_json=as_json)
     if plot is not None:
         result.plot(plot)
+    print_written(save_cv, plot)

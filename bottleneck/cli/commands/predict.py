@@ -15,7 +15,7 @@ from bottleneck.cli.options import (
     take,
     views_option,
 )
-from bottleneck.cli.output import print_notes, spelled
+from bottleneck.cli.output import print_notes, print_written, spelled
 from bottleneck.cli.types import PATH
 from bottleneck.errors import ImageError, InvalidOptionError
 
@@ -86,6 +86,7 @@ def predict(
     lines = prediction_lines(_counted(predictions, counts), style=style or "table", top=top)
     if out is not None:
         write_lines_atomic(out, lines)
+        print_written(out)
     else:
         for line in lines:
             click.echo(line.encode("utf-8", errors="surrogateescape"))

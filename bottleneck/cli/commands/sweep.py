@@ -15,7 +15,7 @@ from bottleneck.cli.options import (
     overwrite_option,
     take_executor,
 )
-from bottleneck.cli.output import print_either, read_labels, require_writable_outputs
+from bottleneck.cli.output import print_either, print_written, read_labels, require_writable_outputs
 from bottleneck.cli.types import PATH
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def sweep(
     if out is not None:
         write_text_atomic(out, result.to_csv())
     print_either(result.format(_fit_command(ctx, result)), result.to_list(), as_json=as_json)
+    print_written(plot, out)
 
 
 _OF_SWEEP_ALONE = {

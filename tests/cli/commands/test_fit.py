@@ -292,6 +292,13 @@ def test_a_plot_of_nothing_is_an_error_after_the_result(run: Run, tmp_path: Path
     assert "--plot this fit: must be one with folds" in result.stderr
 
 
+def test_files_beside_the_head_are_named_where_programs_do_not_read(run: Run, hard: Path) -> None:
+    options = ("--clf", "svm", "--c", "1", "--save-cv", "cv.json", "--plot", "fit.svg", "--json")
+    result = run("fit", hard, *options)
+    assert result.stderr.splitlines()[-2:] == ["wrote cv.json", "wrote fit.svg"]
+    assert json.loads(result.stdout)["head"] and Path("fit.svg").is_file()
+
+
 def test_the_smallest_c_within_a_standard_error_can_be_chosen(run: Run, tmp_path: Path) -> None:
     X, y = clouds()
     cache = written_cache(tmp_path / "clouds", X, ["abc"[i] for i in y])

@@ -307,7 +307,7 @@ def test_the_suffix_of_a_file_is_its_format_unless_one_is_given(
     run: Run, svm: Path, new: Path, name: str, style: str
 ) -> None:
     printed = run("predict", svm, "new/wasps", "--format", style).stdout
-    assert run("predict", svm, "new/wasps", "-o", name).exit_code == 0
+    assert run("predict", svm, "new/wasps", "-o", name).stderr.endswith(f"wrote {name}\n")
     assert Path(name).read_text() == printed
     table = run("predict", svm, "new/wasps").stdout
     run("predict", svm, "new/wasps", "-o", name, "--overwrite", "--format", "table")

@@ -217,7 +217,11 @@ def test_nested_says_what_the_choice_cost(run: Run, cache: Path) -> None:
 
 def test_a_plot_and_a_table_are_written_too(run: Run, cache: Path) -> None:
     before = contents(cache)
-    rows = _sweep(run, cache, *QUICK, "--plot", "down/layers.svg", "-o", "down/layers.csv")
+    options = (*QUICK, "--plot", "down/layers.svg", "-o", "down/layers.csv", "--json")
+    result = run("sweep", cache, *options)
+    rows = json.loads(result.stdout)
+    written = ["wrote down/layers.svg", "wrote down/layers.csv"]
+    assert result.stderr.splitlines()[-2:] == written
     assert ElementTree.parse("down/layers.svg").getroot().tag.endswith("svg")
     with Path("down/layers.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
