@@ -33,8 +33,7 @@ def shown_progress() -> Iterator["_Bar | _PlainLines"]:
 def extraction_progress() -> Iterator[OnProgress]:
     """Yield the `on_progress` of an extraction.
 
-    It prints what was found, notes and the estimate first, then the progress, and at the end the
-    notes of workers.
+    It prints notes and the estimate first, then the progress, and at the end the notes of workers.
     """
     from bottleneck.extraction import ExtractionProgress
 
@@ -47,7 +46,6 @@ def extraction_progress() -> Iterator[OnProgress]:
             if isinstance(progress, ExtractionProgress):
                 notes = progress.notes
                 if progress.done == 0:
-                    click.echo(str(progress.images), err=True)
                     print_notes(notes)
                     printed = len(notes)
                     click.echo(str(progress.estimate), err=True)

@@ -105,6 +105,7 @@ def extract(
     workers of a Dask cluster. Workers must see the same files under the same paths.
     """
     from bottleneck import extract as run
+    from bottleneck import open_images, summarize_images
     from bottleneck.extraction import ComputeOptions, RunOptions, StorageOptions
     from bottleneck.runtime import visible_gpus
 
@@ -116,8 +117,10 @@ def extract(
         take_executor(options, cards) as executor,
         extraction_progress() as on_progress,
     ):
+        source = open_images(images)
+        click.echo(str(summarize_images(source)), err=True)  # to load the network takes longer
         result = run(
-            images,
+            source,
             out,
             transform=take_transform(options),
             storage=take(StorageOptions, options),

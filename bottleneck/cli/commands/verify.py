@@ -49,17 +49,19 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
     if images is None:
         _require_only_defaults(options)
     else:
-        from bottleneck import repair
+        from bottleneck import open_images, repair, summarize_images
         from bottleneck.extraction import ComputeOptions
 
         with (
             note_kept_shards(cache),
             extraction_progress() as on_progress,
         ):
+            source = open_images(images)
+            click.echo(str(summarize_images(source)), err=True)
             compute = take(ComputeOptions, options)
             done = repair(
                 cache,
-                images,
+                source,
                 compute=compute,
                 on_progress=on_progress,
                 **options,

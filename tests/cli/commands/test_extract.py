@@ -151,6 +151,7 @@ def test_an_array_with_a_cache_for_each_element_names_the_variables_that_split_t
     assert result.stderr == (
         "task 1 of 4 (counted from 0), from SLURM_ARRAY_TASK_ID=1 and SLURM_ARRAY_TASK_COUNT=4: "
         "other shards are left to the other tasks, --task all makes every shard\n"
+        "36 images, 3 classes, train 24, val 12\n"
     )
     assert "nothing to do" not in result.stdout
     *_, missing, hint, last = filter(None, result.stdout.splitlines())
@@ -271,12 +272,22 @@ def test_images_to_encode_and_disk_space_are_printed_before_the_work(
     assert first.stderr == found + (
         "36 images to encode at layer2 (8), layer3 (10): at most 190 kB, 52 GB free on the disk\n"
     )
-    assert run(*extract).stderr == ""  # nothing to do
+    assert run(*extract).stderr == found  # nothing to do
     task = run(*extract, "--layer", "fc", "--task", "1/2", "--json")
     assert task.stderr == found + (
         "16 images to encode at fc (4): at most 38.5 kB, 52 GB free on the disk\n"
     )
     assert json.loads(task.stdout)["encoded"] == 16
+
+
+def test_the_images_are_said_before_the_network_is_built(run: Run, photos: Path) -> None:
+    Path("net.py").write_text(
+        "import sys\n\n\ndef build():\n    sys.exit('the network is built')\n"
+    )
+    result = run("extract", photos, "-o", "new", "--model", "net.py:build", "--layer", "a")
+    first, error = result.stderr.splitlines()
+    assert first == "36 images, 3 classes, train 24, val 12"
+    assert "the network is built" in error
 
 
 @pytest.mark.usefixtures("small_disk")
@@ -492,7 +503,7 @@ def test_files_that_are_passed_over_are_counted_before(
     assert found["without_images"] == {"train/flies": 2}
     again = run(*extract, "--strict")  # nothing to do, and not in silence
     assert "3 files of kinds that are not read" in again.stdout
-    assert (again.exit_code, again.stderr.splitlines()) == (
+    assert (again.exit_code, again.stderr.splitlines()[2:]) == (
         1,
         [
             "error: --strict: 3 files of kinds that are not read: 2 .cr2, 1 .txt: convert, move "
@@ -977,7 +988,8 @@ def test_a_download_that_fails_names_the_file_and_where_it_goes(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     result = run("extract", photos, "-o", "new", *SQUEEZENET)
     assert (result.exit_code, isinstance(result.exception, SystemExit)) == (1, True)
-    errors = [line for line in result.stderr.splitlines() if not line.startswith("Downloading")]
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("Downloading")]
+    _found, *errors = lines
     assert len(errors) == 1
     assert errors[0].startswith("error: ")
     file = torchvision.models.get_model_weights("squeezenet1_1").IMAGENET1K_V1.url.split("/")[-1]

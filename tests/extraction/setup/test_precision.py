@@ -125,5 +125,5 @@ def test_the_command_notes_float32_in_one_line(photos: Path, run: Run, tmp_path:
     assert json.loads(done.stdout)["notes"] == lines
     failed = run(*command, *size, "-o", tmp_path / "d", "--precision", "bfloat16")
     assert failed.exit_code == 1
-    (line,) = failed.stderr.splitlines()
+    _found, line = failed.stderr.splitlines()
     assert line.endswith("--precision float32 works") or "`--precision float32`" in line, line
