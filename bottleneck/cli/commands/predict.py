@@ -35,6 +35,12 @@ _BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".txt": "table", "": "table"}
     help="Output format.  [table; with --out by its suffix: .csv, .jsonl, or .txt]",
 )
 @click.option(
+    "style",
+    "--json",
+    flag_value="jsonl",
+    help="Print JSON for programs, a line for each image: --format jsonl.",
+)
+@click.option(
     "--top",
     type=click.IntRange(min=1),
     help="Number of classes to print, best first.  [the label; all for jsonl]",

@@ -299,6 +299,15 @@ def test_a_file_gets_what_would_be_printed(run: Run, svm: Path, new: Path, style
     assert Path("deep/down").read_text() == printed
 
 
+def test_json_is_asked_for_as_of_other_commands(run: Run, svm: Path, new: Path) -> None:
+    lines = run("predict", svm, "new/wasps", "--format", "jsonl").stdout
+    assert {"path", "label", "scores"} <= json.loads(lines.splitlines()[0]).keys()
+    assert run("predict", svm, "new/wasps", "--json").stdout == lines
+    Path("bottleneck.toml").write_text('[predict]\nformat = "csv"\n')
+    assert run("predict", svm, "new/wasps").stdout.startswith("path,label,")
+    assert run("predict", svm, "new/wasps", "--json").stdout == lines
+
+
 @pytest.mark.parametrize(
     ("name", "style"),
     [("new.csv", "csv"), ("new.JSONL", "jsonl"), ("new.txt", "table"), ("csv", "table")],
