@@ -20,6 +20,8 @@ class NotedIterator(Iterator[T]):
     >>> found = NotedIterator(iter("ab"), ("runtime: openvino",))
     >>> found.notes, list(found)
     (('runtime: openvino',), ['a', 'b'])
+    >>> found
+    <NotedIterator: items are made while they are iterated over, list(…) makes all>
     """
 
     def __init__(self, items: Iterator[T], notes: tuple[str, ...] = ()) -> None:
@@ -27,6 +29,10 @@ class NotedIterator(Iterator[T]):
 
     def __iter__(self) -> Self:
         return self
+
+    def __repr__(self) -> str:
+        # A notebook shows it where results were expected.
+        return "<NotedIterator: items are made while they are iterated over, list(…) makes all>"
 
     def __next__(self) -> T:
         return next(self._items)
