@@ -348,3 +348,15 @@ def test_the_page_and_the_drawing_are_those_of_the_code() -> None:
     text = make_architecture.PAGE.read_text("utf-8")
     assert text == make_architecture.page(text), "run `make docs`"
     assert make_architecture.DRAWING.read_text("utf-8") == make_architecture.drawing()
+
+
+def test_no_arrow_of_the_drawing_runs_behind_a_box() -> None:
+    drawing = make_architecture.drawing()
+    arrows = re.findall(r'<line x1="(\d+)" y1="(\d+)" x2="(\d+)" y2="(\d+)"', drawing)
+    boxes = re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"', drawing)
+    assert arrows and len(boxes) == len(make_architecture.PACKAGES)
+    for x1, y1, x2, y2 in (map(int, arrow) for arrow in arrows):
+        for left, top, width, height in (map(int, box) for box in boxes):
+            if y1 < top and top + height < y2:  # an arrow goes down, past the rows between
+                xs = [x1 + (x2 - x1) * (y - y1) / (y2 - y1) for y in (top, top + height)]
+                assert max(xs) < left or min(xs) > left + width, (x1, y1, left, top)
