@@ -24,6 +24,7 @@ def digits_report(folder: Path) -> Path:
         model=f"{network}:digits_resnet",
         weights=str(network.with_suffix(".safetensors")),
         layers=["layer1", "layer2", "layer3", "layer4"],
+        compute=bn.ComputeOptions(precision="float32"),  # as in the README, on any processor
     )
     bn.fit(cache, "svm", layers="layer3").head.save(folder / "head.safetensors")
     images = ROOT / "data" / "digits"
