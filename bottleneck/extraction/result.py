@@ -205,10 +205,10 @@ class ExtractionResult(PreformattedText):
         images = format_count(self.rows, "image")
         views = f"{format_count(self.passes, 'view')} of " if self.passes > self.rows else ""
         seconds = self.seconds - self.startup
-        rate = format_count(round(self.passes / seconds), "view" if views else "image")
+        rate = self.passes / seconds
         lines = [
-            f"encoded {views}{images} in {seconds:.1f} s ({rate}/s), and {self.startup:.1f} s to "
-            "start",
+            f"encoded {views}{images} in {seconds:.1f} s ({rate:.{1 if rate < 10 else 0}f} "
+            f"{'views' if views else 'images'}/s), and {self.startup:.1f} s to start",
             "time: " + ", ".join(f"{stage} {part:.0%}" for stage, part in parts.items()),
             stage_advice(slowest_stage(self.stats.timer)),
         ]

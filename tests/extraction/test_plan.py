@@ -102,6 +102,11 @@ def test_bytes_are_those_that_extract_announces(cache: Path) -> None:
     assert estimate(36, 8, (1000,), "float32").bytes == ahead.bytes
 
 
+def test_one_image_is_not_several() -> None:
+    text = str(a_sizing(1, shard_size=8, tasks=1, rate=2, startup=3))
+    assert "1 image, shards a layer: 1" in text and "1 images" not in text
+
+
 @pytest.mark.parametrize("pool", ["avg", "none"])
 def test_the_default_shard_size_is_that_of_a_new_cache(
     photos: Path, extract_tiny: Extract, pool: str

@@ -34,10 +34,9 @@ def test_a_result_prints_the_status_and_where_the_time_went(
 @pytest.mark.parametrize(
     ("done", "words"),
     [
-        ((36, 36), "encoded 36 images in 10.0 s (4 images/s), and 2.5 s to start"),
-        ((1, 1), "encoded 1 image in 10.0 s (0 images/s), and 2.5 s to start"),
-        ((9, 9), "encoded 9 images in 10.0 s (1 image/s), and 2.5 s to start"),
-        ((2, 6), "encoded 6 views of 2 images in 10.0 s (1 view/s), and 2.5 s to start"),
+        ((355, 355), "encoded 355 images in 10.0 s (36 images/s), and 2.5 s to start"),
+        ((1, 1), "encoded 1 image in 10.0 s (0.1 images/s), and 2.5 s to start"),
+        ((2, 10), "encoded 10 views of 2 images in 10.0 s (1.0 views/s), and 2.5 s to start"),
     ],
 )
 def test_the_rate_is_without_the_time_to_start(

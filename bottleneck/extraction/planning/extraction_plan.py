@@ -9,6 +9,7 @@ from bottleneck.extraction.planning.disk_space import LayerEstimate, shard_bytes
 from bottleneck.extraction.planning.limiting_stage import stage_advice
 from bottleneck.runtime import (
     PreformattedText,
+    format_count,
     format_duration,
     format_shape,
     format_size,
@@ -183,8 +184,8 @@ class ExtractionPlan(PreformattedText):
         of_code = "bytes/view" if self.views > 1 else "bytes/image"
         lines = [
             str(self.images),
-            f"{self.rows} images, {views}shards a layer: {self.shards}{of_view}, of up to "
-            f"{self.shard_size} rows and {format_size(self.shard_bytes)}",
+            f"{format_count(self.rows, 'image')}, {views}shards a layer: {self.shards}{of_view}, "
+            f"of up to {self.shard_size} rows and {format_size(self.shard_bytes)}",
             format_table(
                 ["layer", "code", of_code, "all"],
                 (
@@ -199,8 +200,9 @@ class ExtractionPlan(PreformattedText):
             ),
             f"{format_size(self.bytes)} in all, uncompressed",
             "",
-            f"measured here on {measured.images} images: {measured.rate:.1f} images/s, and "
-            f"{measured.startup:.1f} s to start; {stage_advice(measured.slowest_stage)}",
+            f"measured here on {format_count(measured.images, 'image')}: {measured.rate:.1f} "
+            f"images/s, and {measured.startup:.1f} s to start; "
+            f"{stage_advice(measured.slowest_stage)}",
             f"one task: {format_duration(self.seconds)}",
         ]
         if self.tasks > 1:
