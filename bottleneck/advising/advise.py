@@ -1,8 +1,9 @@
 """Advise: measure what a cache can tell, and recommend one strategy."""
 
-import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 
 import numpy as np
@@ -32,6 +33,7 @@ from bottleneck.data import ImageTable
 from bottleneck.fitting import (
     CodeDataset,
     Features,
+    FitCounter,
     LabelSource,
     PairedComparison,
     compare_pairs,
@@ -43,7 +45,7 @@ from bottleneck.fitting import (
     score_answers,
     without_labels,
 )
-from bottleneck.runtime import OnProgress, Progress, ignore_progress
+from bottleneck.runtime import OnProgress, ignore_progress
 
 
 def advise(
@@ -78,7 +80,8 @@ def advise(
         Bytes that training may use; half of the free memory by default.
     on_progress : callable, optional
         Called with the `Progress` of two stages: of the classifiers that all strategies may train,
-        and of those of the learning curve.
+        and of those of the learning curve. A classifier counts for as many as its codes are longer
+        than those of the mean strategy, and its images more than those of the mean point.
 
     Returns
     -------
@@ -146,23 +149,22 @@ def _measure(
     costs = cache.layer_costs(every.layers)
     ordered = list(costs)
     several, views = len(ordered) > 1, every.views > 1
-    strategies, each = len(ordered) + several + views * (1 + several), most_fits(SEARCH)
+    sizes = replace(every, layers=tuple(ordered)).sizes(cache)
+    # With views, as if the best layer were the longest: which one it is turns out later.
+    repeated = [max(sizes), *([sum(sizes)] * several)]
+    weights = [*sizes, *repeated[1:], *(every.views * size for size in repeated if views)]
+    fits = FitCounter(most_fits(SEARCH), on_progress, weights=weights)
     measured: list[LinearStrategy] = []
 
-    def tell(fits: int) -> None:
-        done = len(measured) * each + fits
-        on_progress(Progress(done, strategies * each, "fits at most"))
-
     def measure(layers: Sequence[str], count: int) -> None:
-        features = resolve_features(cache, layers, count)
-        cost, fits = features.cost(costs), itertools.count(1)
-        one = measure_strategy(
-            cache, features, images, cost=cost, memory=memory, on_fit=lambda: tell(next(fits))
+        features, weight = resolve_features(cache, layers, count), weights[len(measured)]
+        on_fit = partial(fits.add, weight)
+        cost = features.cost(costs)
+        measured.append(
+            measure_strategy(cache, features, images, cost=cost, memory=memory, on_fit=on_fit)
         )
-        measured.append(one)
-        tell(0)  # of the next one: a search often ends earlier
+        fits.finish(weight)
 
-    tell(0)
     for layer in ordered:
         measure([layer], 1)
     best = max(measured, key=lambda one: one.cv.mean)

@@ -26,6 +26,7 @@ from bottleneck.fitting import (
     CodeDataset,
     CrossValidation,
     Features,
+    FitCounter,
     FitResult,
     Head,
     JudgedSplit,
@@ -33,7 +34,6 @@ from bottleneck.fitting import (
     Score,
     SearchOptions,
     count_shared_groups,
-    counted_fits,
     fit_dataset,
     labelled_images,
     load_dataset,
@@ -225,8 +225,9 @@ def _check_in_groups(
     the classes' frequencies alone.
     """
     dataset = load_dataset(cache, features, images, memory=memory)
-    with counted_fits(most_fits(_SEARCH), on_progress) as on_fit:
-        result = fit_dataset(dataset, _CLASSIFIER, _SEARCH, on_fit)
+    fits = FitCounter(most_fits(_SEARCH), on_progress)
+    result = fit_dataset(dataset, _CLASSIFIER, _SEARCH, fits.add)
+    fits.finish()
     clean = _score_without(leaks, dataset, result.head)
     search = replace(_SEARCH, c=[result.c])
     if not images.split.equals("").all():  # of any names: some have no held-out split
@@ -258,10 +259,11 @@ def _find_label_suspects(
     if training.multilabel:
         why = "images have several labels each, and confident learning is of one class an image"
         return LabelCheck(0, [], None, None, why)
-    with counted_fits(most_fits(search), on_progress) as on_fit:
-        validation = CrossValidation(training, _CLASSIFIER, search, on_fit)
-        best = validation.select().best
-        calibration, values = validation.calibrate(best.c, best.scaling)
+    fits = FitCounter(most_fits(search), on_progress)
+    validation = CrossValidation(training, _CLASSIFIER, search, fits.add)
+    best = validation.select().best
+    calibration, values = validation.calibrate(best.c, best.scaling)
+    fits.finish()
     found, suggested, margins = find_suspects(calibration.probabilities(values), training.targets)
     remark = "" if is_better_than_guessing(values, training.targets) else _GUESSED
     rows, names = dataset.labelled.training.row[found], dataset.labelled.names

@@ -48,8 +48,8 @@ from .scoring.resampling import resampled_scores as resampled_scores
 from .scoring.scores import ClassificationScore as ClassificationScore
 from .scoring.scores import Score as Score
 from .selection.cross_validation import CrossValidation as CrossValidation
-from .selection.cross_validation import counted_fits as counted_fits
 from .selection.cross_validation import most_fits as most_fits
+from .selection.fit_counter import FitCounter as FitCounter
 from .selection.fold_search import decision_values as decision_values
 from .selection.folds import make_folds as make_folds
 from .selection.learning_curve import LearningCurve as LearningCurve

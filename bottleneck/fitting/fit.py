@@ -16,7 +16,8 @@ from bottleneck.fitting.loading.features import Views, resolve_features
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images
 from bottleneck.fitting.scoring.judged_split import JudgedSplit
 from bottleneck.fitting.scoring.metrics import calibration_error
-from bottleneck.fitting.selection.cross_validation import CrossValidation, counted_fits, most_fits
+from bottleneck.fitting.selection.cross_validation import CrossValidation, most_fits
+from bottleneck.fitting.selection.fit_counter import FitCounter
 from bottleneck.fitting.selection.folds import make_folds, require_foldable
 from bottleneck.fitting.selection.nested import OuterFold
 from bottleneck.fitting.selection.options import SearchOptions
@@ -127,8 +128,9 @@ def fit(
     if list(named) == store.layers:  # the caller gave no order: sort by depth
         named = store.layer_costs(features.layers)
     dataset = load_dataset(store, features, images.table, memory=memory, executor=executor)
-    with counted_fits(most_fits(search), on_progress) as on_fit:
-        result = fit_dataset(dataset, options, search, on_fit)
+    fits = FitCounter(most_fits(search), on_progress)
+    result = fit_dataset(dataset, options, search, fits.add)
+    fits.finish()
     shares = {layer: result.shares[layer] for layer in named}
     result = replace(result, labels=images.summary, shares=shares)
     return result.with_seconds(time.monotonic() - start)

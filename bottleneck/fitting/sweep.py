@@ -1,6 +1,6 @@
 """Compare layers and classifiers by cross-validation, in this process or on workers."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -27,6 +27,7 @@ from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_image
 from bottleneck.fitting.loading.worker_cache import missing_on_worker, open_on_worker
 from bottleneck.fitting.scoring.metrics import guessing_score
 from bottleneck.fitting.selection.cross_validation import most_fits
+from bottleneck.fitting.selection.fit_counter import FitCounter
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep_result import SweepResult
 from bottleneck.fitting.sweep_row import SweepRow
@@ -34,7 +35,6 @@ from bottleneck.linear import ClassifierOptions, TrainingSet
 from bottleneck.runtime import (
     Executor,
     OnProgress,
-    Progress,
     ignore_progress,
     require_options,
     require_shared_paths,
@@ -119,16 +119,18 @@ def sweep(
     images = _comparable_images(store, labelled.table, list(costs), search)
     tasks = [_Task(features, options) for features in costs for options in classifiers]
     weights = {task: task.features.views * sum(task.features.sizes(store)) for task in tasks}
-    fits = _FitCount(weights, most_fits(search), on_progress)
+    fits = FitCounter(most_fits(search), on_progress, weights=list(weights.values()))
     results: dict[_Task, SweepRow] = {}
     if executor is None:
-        trained = _train(store, images, tasks, search, memory=memory, on_fit=fits.add)
+        trained = _train(
+            store, images, tasks, search, memory=memory, on_fit=lambda task: fits.add(weights[task])
+        )
     else:
         csv = labelled.summary.csv.resolve() if labelled.summary else None
         trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
     for task, row in trained:
         results[task] = replace(row, cost=costs[task.features])
-        fits.finish(task)
+        fits.finish(weights[task])
     left_out = int((labelled.table.has_label & ~images.has_label).sum())
     return SweepResult(
         (results[task] for task in tasks),
@@ -186,45 +188,6 @@ class _Task(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.options.clf} on {self.features}"
-
-
-class _FitCount:
-    """Count the classifiers of all rows that are trained, weighted by the time that they take.
-
-    That is about the product of their rows and the length of their codes: layers are in the order
-    of their depth, and the longest codes come last.
-
-    Parameters
-    ----------
-    weights : mapping of _Task to int
-        Of a classifier of each row.
-    fits : int
-        Classifiers that a row may train.
-    on_progress : callable
-        Called with the `Progress` at once, and after each change.
-    """
-
-    def __init__(self, weights: Mapping[_Task, int], fits: int, on_progress: OnProgress) -> None:
-        self._weights, self._fits, self._on_progress = weights, fits, on_progress
-        self._done = dict.fromkeys(weights, 0)
-        self._tell()
-
-    def add(self, task: _Task) -> None:
-        """Count one more classifier of a row."""
-        self._done[task] += 1
-        self._tell()
-
-    def finish(self, task: _Task) -> None:
-        """Count all classifiers of a row, which often trains fewer."""
-        self._done[task] = self._fits
-        self._tell()
-
-    def _tell(self) -> None:
-        rows, weights = len(self._weights), sum(self._weights.values())
-        done = sum(weight * self._done[task] for task, weight in self._weights.items())
-        total = rows * self._fits
-        # Rounded up, as 0 done says that the stage begins.
-        self._on_progress(Progress(-(-rows * done // weights), total, "fits at most"))
 
 
 def _require_comparison(

@@ -12,12 +12,12 @@ from bottleneck.fitting import (
     Classifier,
     ClassifierOptions,
     CrossValidation,
+    FitCounter,
     Head,
     JudgedSplit,
     LearningCurve,
     SearchOptions,
     SweepResult,
-    counted_fits,
     label_rows,
     learning_curve,
     load_dataset,
@@ -100,9 +100,10 @@ def _judge_in_folds(
     if dataset.labelled.names != head.classes:
         return None
     search = SearchOptions()
-    with counted_fits(search.cv, on_progress) as on_fit:
-        validation = CrossValidation(dataset.training, head.options, search, on_fit)
-        _, values = validation.calibrate(c, head.scaler.name)
+    fits = FitCounter(search.cv, on_progress)
+    validation = CrossValidation(dataset.training, head.options, search, fits.add)
+    _, values = validation.calibrate(c, head.scaler.name)
+    fits.finish()
     reasons = head.features.rejected(cache)
     return JudgedImages(
         head,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,34 @@ def test_the_score_is_that_of_cross_validation_and_nothing_is_written(tmp_path: 
         done, (total,) = [one.done for one in stage], {one.total for one in stage}
         assert (done[0], done[-1]) == (0, total)
         assert done == sorted(done)
-    each = stages["fits at most"][0].total // 3  # of two layers and of both together
-    assert {*range(each // 2), each, 2 * each} <= {one.done for one in stages["fits at most"]}
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_a_fit_to_longer_codes_counts_for_more(tmp_path: Path, views: int) -> None:
+    random = np.random.default_rng(0)
+    classes = np.arange(40) % 2
+    short, long = (
+        [random.normal(size=(40, d)) + far * classes[:, None] for _ in range(views)]
+        for d, far in ((3, 5.0), (9, 0.0))
+    )
+    labels = np.array(["ant", "bee"])[classes].tolist()
+    cache = cache_of_layers(tmp_path / "cache", {"short": short, "long": long}, labels)
+    told: list[bn.Progress] = []
+    found = bn.advise(cache, on_progress=told.append)
+    names = [one.name for one in found.comparison.strategies]
+    done = [one.done for one in told if one.unit == "fits at most"]
+    total = told[0].total
+    assert (done[0], done[-1], total % len(names)) == (0, total, 0)
+    assert done == sorted(done)
+    sizes = {"long": 9, "short": 3, "all 2 layers": 12}
+    if views == 2:  # the best layer counts as the longest: it is known when it is measured
+        sizes |= {"short, 2 views": 18, "all 2 layers, 2 views": 24}
+    assert sorted(names) == sorted(sizes)
+    ends = np.cumsum([sizes[name] for name in names])
+    assert {math.ceil(total * end / ends[-1]) for end in ends} <= set(done)
+    each = len(names) * sizes[names[0]] / ends[-1]
+    assert done[:4] == [math.ceil(n * each) for n in range(4)]
 
 
 def test_the_held_out_images_change_nothing(tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +20,6 @@ from bottleneck.linear import (
     fit_platt,
     fit_temperature,
 )
-from bottleneck.runtime import OnProgress, Progress
 
 # The best C differs by five decades between data sets (S. Kornblith, J. Shlens and Q. Le, "Do
 # better ImageNet models transfer better?", 2019). Then halves and quarters of a decade around the
@@ -203,31 +199,6 @@ def most_fits(search: SearchOptions) -> int:
     cs += 0 if search.grid else sum(map(len, _REFINEMENTS))
     once = search.cv * (cs + 1) + 1
     return once * (search.cv + 1) if search.nested else once
-
-
-@contextmanager
-def counted_fits(most: int, on_progress: OnProgress) -> Iterator[Callable[[], None]]:
-    """Yield an `on_fit` that reports how many classifiers are trained, and how many there may be.
-
-    Parameters
-    ----------
-    most : int
-        How many there may be. There are often fewer: the last report is of all.
-    on_progress : callable
-
-    Examples
-    --------
-    >>> with counted_fits(5, print) as on_fit:
-    ...     on_fit()
-    0 of 5 fits at most
-    1 of 5 fits at most
-    5 of 5 fits at most
-    """
-    begin = Progress(0, most, "fits at most")
-    done = count(1)
-    on_progress(begin)
-    yield lambda: on_progress(replace(begin, done=next(done)))
-    on_progress(replace(begin, done=most))
 
 
 def _is_past_peak(candidates: Sequence[Candidate], guess: float) -> bool:

@@ -1,7 +1,8 @@
 """Measure how accuracy grows with the number of training images, and where twice as many lead."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 from bottleneck.fitting.scoring.intervals import Z95
 from bottleneck.fitting.scoring.metrics import answers_of, format_metric
 from bottleneck.fitting.scoring.resampling import bootstrap_interval, resampled_scores
+from bottleneck.fitting.selection.fit_counter import FitCounter
 from bottleneck.fitting.selection.fold_search import FoldSearch
 from bottleneck.fitting.selection.folds import make_folds
 from bottleneck.fitting.selection.power_law import fit_power_law, power_law
 from bottleneck.linear import SEARCH_TOL, ClassifierOptions, TrainingSet
-from bottleneck.runtime import OnProgress, PreformattedText, Progress, ignore_progress
+from bottleneck.runtime import OnProgress, PreformattedText, ignore_progress
 
 # A part of the training images, and how often it is drawn: small parts differ the most.
 _DRAWN = {1 / 8: 4, 1 / 4: 2, 1 / 2: 1, 1.0: 1}
@@ -172,7 +174,8 @@ def learning_curve(
     folds : int
         Number of folds, at least 2: those of the search, if it had as many.
     on_progress : callable, optional
-        Called with the `Progress` of the classifiers after each point, first with 0 done.
+        Called with the `Progress` of the classifiers, first with 0 done. A classifier counts for as
+        many as its images are more than those of the mean one.
 
     Returns
     -------
@@ -197,8 +200,8 @@ def learning_curve(
     ([40, 80, 160, 320], 640)
     """
     splits = make_folds(training, folds)
-    progress = Progress(0, len(splits) * sum(_DRAWN.values()), "fits of the curve")
-    on_progress(progress)
+    weights = [share for share, draws in _DRAWN.items() for _ in range(draws)]
+    fits = FitCounter(len(splits), on_progress, weights=weights, unit="fits of the curve")
     values: dict[int, list[NDArray[Any]]] = {}  # by images: of equal parts the largest share's
     for share, draws in _DRAWN.items():
         parts = [
@@ -206,12 +209,15 @@ def learning_curve(
             for draw in range(draws)
         ]
         sizes = [len(rows) for each in parts for rows, _ in each]
-        if all(_learnable(training.targets[rows]) for each in parts for rows, _ in each):
-            values[round(float(np.mean(sizes)))] = [
-                _out_of_fold(training, options, each, c=c, scaling=scaling) for each in parts
-            ]
-        progress = replace(progress, done=progress.done + len(splits) * draws)
-        on_progress(progress)
+        learnable = all(_learnable(training.targets[rows]) for each in parts for rows, _ in each)
+        found = []
+        for each in parts:
+            if learnable:
+                on_fit = partial(fits.add, share)
+                found.append(_out_of_fold(training, options, each, on_fit, c=c, scaling=scaling))
+            fits.finish(share)
+        if learnable:
+            values[round(float(np.mean(sizes)))] = found
     metric = "mean_average_precision" if training.multilabel else metric
     scores = resampled_scores(
         list(values.values()),
@@ -290,6 +296,7 @@ def _out_of_fold(
     training: TrainingSet,
     options: ClassifierOptions,
     parts: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    on_fit: Callable[[], None],
     *,
     c: float,
     scaling: str,
@@ -299,6 +306,7 @@ def _out_of_fold(
     for rows, held in parts:
         fold = FoldSearch(training, (rows, held), options, scaling=scaling, max_c=c)
         (solution,) = fold.solve([c], tol=SEARCH_TOL)
+        on_fit()
         found[held] = answers_of(fold.decision_values(solution), multilabel=training.multilabel)
     return found
 

@@ -29,7 +29,7 @@ def test_the_page_is_written_once_and_its_verdict_printed(
         "1 of 21 fits at most",  # to examine labels
         "1 of 16 fits at most",
         "1 of 21 fits at most",  # to compare layers
-        "20 of 40 fits of the curve",
+        "1 of 40 fits of the curve",
     ]
     told = re.findall(r"^(\d+ of \d+ .*), .*/s now, .* left$", done.stderr, re.MULTILINE)
     assert [line for line in told if line in stages] == stages  # a slow machine tells more

@@ -1,5 +1,7 @@
 """Tests of the learning curve: its parts, its last point, and its extrapolation."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,11 +102,16 @@ def test_several_labels_have_the_mean_average_precision() -> None:
     assert curve.to_dict()["points"][-1]["score"] == curve.points[-1].score
 
 
-def test_progress_counts_every_classifier() -> None:
+def test_progress_counts_every_classifier_by_its_images() -> None:
     told: list[Progress] = []
     _curve(_training(), on_progress=told.append)
-    # In five folds: an eighth of the images four times, a quarter twice, a half and all once.
-    assert told == [Progress(done, 40, "fits of the curve") for done in (0, 20, 30, 35, 40)]
+    # In five folds: an eighth of the images four times, a quarter twice, a half and all once. That
+    # is two and a half times all images, and 8 of 40 classifiers for every half.
+    work = [n / 20 for n in range(21)] + [1 + n / 10 for n in range(1, 11)]
+    work += [2 + n / 5 for n in range(1, 6)] + [3 + n / 2.5 for n in range(1, 6)]
+    done = [math.ceil(round(8 * each, 6)) for each in work]
+    assert list(dict.fromkeys(one.done for one in told)) == list(dict.fromkeys(done))
+    assert {(one.total, one.unit) for one in told} == {(40, "fits of the curve")}
 
 
 def test_few_images_determine_no_law() -> None:
