@@ -88,13 +88,18 @@ class TuneResult(PreformattedText):
     def with_seconds(self, seconds: float) -> Self:
         """Return a copy with this time, and with the result as the tail's training record."""
         timed = replace(self, seconds=seconds)
-        return replace(timed, tail=self.tail.with_record(timed.to_dict()))
+        return replace(timed, tail=replace(self.tail, training_record=timed.record()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``tune`` prints them as JSON with the file name of the tail.
 
         The keys are those of ``fit``, those without a meaning here null, and more.
         """
+        scores = {"heldout": self.heldout, "linear": self.linear.heldout}
+        return self.record() | {key: score and score.to_dict() for key, score in scores.items()}
+
+    def record(self) -> dict[str, Any]:
+        """Return plain values without confusion matrices, as the tail keeps them."""
         features, linear = self.tail.features, self.linear.heldout
         return {
             "clf": "tail",
@@ -107,7 +112,7 @@ class TuneResult(PreformattedText):
             "class_weight": self.linear.class_weight,
             "cv": None,
             "nested": None,
-            "heldout": self.heldout.to_dict() if self.heldout else None,
+            "heldout": self.heldout.record() if self.heldout else None,
             "no_heldout": self.linear.no_heldout,
             "ece": None,
             "train": self.train,
@@ -121,7 +126,7 @@ class TuneResult(PreformattedText):
             "recipe": self.tail.recipe,
             "choice": self.choice.to_dict(),
             "run": self.run.to_dict(),
-            "linear": linear.to_dict() if linear else None,
+            "linear": linear.record() if linear else None,
             "comparison": self.comparison.to_dict() if self.comparison else None,
             "verdict": self.verdict,
             "rejected": self.rejected,

@@ -103,7 +103,7 @@ class FitResult(PreformattedText):
     def with_seconds(self, seconds: float) -> Self:
         """Return a copy with this time, and with the result as the head's training record."""
         timed = replace(self, seconds=seconds)
-        return replace(timed, head=self.head.with_record(timed.to_dict()))
+        return replace(timed, head=replace(self.head, training_record=timed.record()))
 
     def plot(self, path: str | PathLike[str] | None = None) -> Any:
         """Plot the search for C, and the confusion matrix of the held-out images.
@@ -128,6 +128,10 @@ class FitResult(PreformattedText):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` prints them as JSON with the file name of the head."""
+        return self.record() | {"heldout": self.heldout.to_dict() if self.heldout else None}
+
+    def record(self) -> dict[str, Any]:
+        """Return plain values without a confusion matrix, as the head keeps them."""
         gap = float(self.solution.gap.max())
         return {
             "clf": self.head.clf,
@@ -140,7 +144,7 @@ class FitResult(PreformattedText):
             "class_weight": self.class_weight,
             "cv": self.search.summary() if self.search else None,
             "nested": self.nested.to_dict() if self.nested else None,
-            "heldout": self.heldout.to_dict() if self.heldout else None,
+            "heldout": self.heldout.record() if self.heldout else None,
             "no_heldout": self.no_heldout,
             "ece": self.ece,
             "train": self.train,

@@ -274,7 +274,7 @@ def _make_row(training: TrainingSet, result: FitResult) -> SweepRow:
         majority_baseline=_majority_baseline(training, search.metric),
         converged=result.converged,
         seconds=result.seconds,
-        record=result.to_dict(),
+        record=result.head.training_record,
         outer=result.outer,
     )
 

@@ -154,7 +154,7 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
         return output_figure(figure, path)
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return the rows as ``sweep`` prints them as JSON.
+        """Return the rows as ``sweep`` prints them as JSON, without confusion matrices.
 
         After nested cross-validation the recommended row has the score of the recommendation under
         ``choice``.

@@ -42,7 +42,7 @@ class SweepRow:
     seconds : float
         Training time, without reading the codes.
     record : dict
-        `FitResult.to_dict` of this row.
+        `FitResult.record` of this row. It has no confusion matrix, which `heldout` makes.
     outer : tuple of OuterFold
         Outer folds of a nested cross-validation, the same images in every row of a sweep; empty
         without one.

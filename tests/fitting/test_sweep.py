@@ -29,6 +29,7 @@ from bottleneck.fitting.fit import fit
 from bottleneck.fitting.layer_shares import layer_shares
 from bottleneck.fitting.loading.dataset import CodeDataset, load_dataset
 from bottleneck.fitting.loading.features import Features, Views
+from bottleneck.fitting.scoring.scores import ClassificationScore
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.fitting.sweep_result import SweepResult
@@ -148,11 +149,12 @@ def test_a_row_is_what_fit_says_of_that_layer_alone(three: Path, scaling: str) -
     for row in rows:
         layers = ["b", "c", "a"] if row.layer == "all layers" else row.layer
         alone = fit(three, row.clf, layers=layers, search=search)
-        assert row.record | {"seconds": 0} == alone.to_dict() | {"seconds": 0}
+        assert row.record | {"seconds": 0} == alone.record() | {"seconds": 0}
         assert alone.search is not None
         assert (row.cv, row.metric) == (alone.search.best, "accuracy")
-        assert row.heldout is not None
-        assert alone.heldout is not None
+        assert isinstance(row.heldout, ClassificationScore)
+        assert isinstance(alone.heldout, ClassificationScore)
+        np.testing.assert_array_equal(row.heldout.confusion, alone.heldout.confusion)
         assert row.heldout_metric == row.heldout.accuracy == alone.heldout.accuracy
         size, cost = {"a": (9, 1.0), "b": (4, 0.1), "c": (6, 0.5)}.get(row.layer, (19, 1.0))
         assert row.size == alone.head.coef.shape[1] == size
@@ -311,8 +313,8 @@ def test_labels_of_a_csv_replace_those_of_the_cache(three: Path, tmp_path: Path)
     alone = fit(
         three, SVM, layers="a", search=SearchOptions(c=[1.0], cv=2), labels=tmp_path / "labels.csv"
     )
-    labels = alone.to_dict()["labels"]  # of the whole sweep, not of a row
-    assert row.record | {"seconds": 0, "labels": labels} == alone.to_dict() | {"seconds": 0}
+    labels = alone.record()["labels"]  # of the whole sweep, not of a row
+    assert row.record | {"seconds": 0, "labels": labels} == alone.record() | {"seconds": 0}
     assert labels["rows"] == 120
     assert found.labels == alone.labels
     assert str(found).startswith(f"{alone.labels}\n\nlayer ")

@@ -54,22 +54,6 @@ class Classifier(ABC):
     reference: ModelReference
     training_record: dict[str, Any]
 
-    def with_record(self, result: dict[str, Any]) -> Self:
-        """Return a copy with the result of its training as its record, without confusion matrices.
-
-        Those of 6000 classes are more than the metadata of a safetensors file may be.
-
-        Parameters
-        ----------
-        result : dict
-            As the command that trained it prints it as JSON.
-        """
-        record = dict(result)
-        for key in ("heldout", "linear"):
-            if score := record.get(key):
-                record[key] = {name: each for name, each in score.items() if name != "confusion"}
-        return replace(self, training_record=record)
-
     @abstractmethod
     def decision_function(self, codes: NDArray[Any]) -> NDArray[np.float64]:
         """Return the value of each class, its mean over the views of an image.

@@ -39,35 +39,71 @@ def confusion_matrix(
     )
 
 
-def share_correct(confusion: NDArray[np.int64]) -> float:
-    """Return the accuracy: the share of images on the diagonal of a confusion matrix."""
-    return float(np.trace(confusion) / confusion.sum())
+class ClassCounts(NamedTuple):
+    """Images of each class. Metrics of many classes need no confusion matrix.
+
+    Attributes
+    ----------
+    right, images, predicted : ndarray of int64, shape (k,)
+        How many of a class were predicted as it, how many there are, and how many of any class were
+        predicted as it.
+    """
+
+    right: NDArray[np.int64]
+    images: NDArray[np.int64]
+    predicted: NDArray[np.int64]
 
 
-def mean_recall(confusion: NDArray[np.int64]) -> float:
+def class_counts(true: NDArray[np.int64], predicted: NDArray[np.int64], k: int) -> ClassCounts:
+    """Count the images of each class, and those that were predicted as it.
+
+    Parameters
+    ----------
+    true, predicted : ndarray of int64, shape (n,)
+        Classes from 0 to k - 1.
+    k : int
+        Number of classes.
+
+    Examples
+    --------
+    >>> [each.tolist() for each in class_counts(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)]
+    [[1, 1], [2, 1], [1, 2]]
+    """
+    counted = (true[true == predicted], true, predicted)
+    return ClassCounts(
+        *(np.bincount(each, minlength=k).astype(np.int64, copy=False) for each in counted)
+    )
+
+
+def share_correct(counts: ClassCounts) -> float:
+    """Return the accuracy: the share of images whose class was predicted."""
+    return float(counts.right.sum() / counts.images.sum())
+
+
+def mean_recall(counts: ClassCounts) -> float:
     """Return the balanced accuracy: the mean recall over the classes that have images.
 
     K. H. Brodersen et al., "The balanced accuracy and its posterior distribution", ICPR 2010.
     """
-    return mean_ratio(np.diag(confusion), confusion.sum(axis=1))
+    return mean_ratio(counts.right, counts.images)
 
 
-def mean_f1(confusion: NDArray[np.int64]) -> float:
+def mean_f1(counts: ClassCounts) -> float:
     """Return the mean F1 over the classes that have images or were predicted.
 
     It equals scikit-learn's ``f1_score(average="macro")``: the mean of the F1 of each class, not
     the F1 of mean precision and mean recall.
     """
-    # F1 = 2 TP / (2 TP + FN + FP); the denominator sums the row and the column of a class.
-    return mean_ratio(2 * np.diag(confusion), confusion.sum(axis=1) + confusion.sum(axis=0))
+    # F1 = 2 TP / (2 TP + FN + FP); the denominator is all that are or were predicted.
+    return mean_ratio(2 * counts.right, counts.images + counts.predicted)
 
 
-METRICS: dict[str, Callable[[NDArray[np.int64]], float]] = {
+METRICS: dict[str, Callable[[ClassCounts], float]] = {
     "accuracy": share_correct,
     "balanced": mean_recall,
     "macro_f1": mean_f1,
 }
-"""By name, each a function of a confusion matrix, shape (k, k), of at least one image."""
+"""By name, each a function of the counts of at least one image."""
 
 
 def answers_of(values: NDArray[Any], *, multilabel: bool) -> NDArray[Any]:
@@ -114,7 +150,7 @@ def score_answers(true: NDArray[Any], answers: NDArray[Any], k: int, metric: str
     """
     if true.ndim == 2:
         return mean_average_precision(true, answers)
-    return METRICS[metric](confusion_matrix(true, answers, k))
+    return METRICS[metric](class_counts(true, answers, k))
 
 
 def guessing_score(true: NDArray[Any], k: int, metric: str) -> float:

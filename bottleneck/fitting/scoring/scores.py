@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from bottleneck.data import UnknownLabels
 from bottleneck.fitting.scoring.intervals import accuracy_interval
 from bottleneck.fitting.scoring.metrics import (
     METRICS,
+    ClassCounts,
     average_precisions,
+    class_counts,
     confusion_matrix,
     mean_of_known,
     mean_ratio,
@@ -119,6 +122,10 @@ class Score(ABC, PreformattedText):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
+        return self.record()
+
+    def record(self) -> dict[str, Any]:
+        """Return plain values for a file's metadata, where many classes' matrix has no place."""
         return {
             "split": self.split,
             "n": self.n,
@@ -147,16 +154,30 @@ class ClassificationScore(Score):
 
     Attributes
     ----------
-    confusion : ndarray of int64, shape (k, k)
-        Image counts by true class (row) and predicted class (column).
+    true, predicted : ndarray of int64, shape (n,)
+        Classes of the images, as indices into `classes`.
     """
 
-    confusion: NDArray[np.int64]
+    true: NDArray[np.int64] = field(repr=False)
+    predicted: NDArray[np.int64] = field(repr=False)
+
+    @cached_property
+    def counts(self) -> ClassCounts:
+        """Images of each class, and those that were predicted as it."""
+        return class_counts(self.true, self.predicted, len(self.classes))
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """Image counts by true class (row) and predicted class (column), shape (k, k).
+
+        It is made when it is first looked at, as it grows with the square of the classes.
+        """
+        return confusion_matrix(self.true, self.predicted, len(self.classes))
 
     @property
     def absent(self) -> list[str]:
         """The classes that have no image here; means by class leave them out."""
-        return [self.classes[k] for k in np.flatnonzero(self.confusion.sum(axis=1) == 0).tolist()]
+        return [self.classes[k] for k in np.flatnonzero(self.counts.images == 0).tolist()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
@@ -164,7 +185,7 @@ class ClassificationScore(Score):
 
     def metric(self, name: str) -> float:
         """Return one of `bottleneck.fitting.scoring.metrics.METRICS` on these images."""
-        return METRICS[name](self.confusion)
+        return METRICS[name](self.counts)
 
     def format(self) -> str:
         """Format the accuracy, its interval and the confusion matrix."""
@@ -173,22 +194,20 @@ class ClassificationScore(Score):
     def format_confusion(self) -> str:
         """Format the confusion matrix, or of more than 12 classes its largest errors."""
         names = [escape_unprintable(name) for name in self.classes]
-        counts = self.confusion.tolist()
         if len(names) <= _MAX_CLASSES:
+            rows = zip(names, self.confusion.tolist(), strict=True)
             return format_table(
-                ["true \\ predicted", *names],
-                ([name, *map(str, row)] for name, row in zip(names, counts, strict=True)),
+                ["true \\ predicted", *names], ([name, *map(str, row)] for name, row in rows)
             )
-        errors = [
-            (count, true, predicted)
-            for true, row in enumerate(counts)
-            for predicted, count in enumerate(row)
-            if count and true != predicted
-        ]
-        largest = sorted(errors, key=lambda error: -error[0])[:_MAX_CLASSES]
+        cells = (self.true * len(names) + self.predicted)[self.true != self.predicted]
+        errors, times = np.unique(cells, return_counts=True)
+        largest = np.argsort(-times, kind="stable")[:_MAX_CLASSES]
         return format_table(
             ["most often confused", "taken for", "times"],
-            ([names[true], names[predicted], str(count)] for count, true, predicted in largest),
+            (
+                [names[error // len(names)], names[error % len(names)], str(count)]
+                for error, count in zip(errors[largest], times[largest], strict=True)
+            ),
         )
 
 
@@ -219,9 +238,9 @@ class MultilabelScore(Score):
         """The accuracy, which is of all labels of an image together, and of how many images."""
         return f"all labels right for {super().accuracy_text}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """Return plain values, as ``fit`` and ``evaluate`` print them as JSON."""
-        return super().to_dict() | {
+        return super().record() | {
             "mean_average_precision": self.mean_average_precision,
             "average_precision": dict(self.average_precision),
         }
@@ -275,17 +294,18 @@ def score_classes(
     ant                 1    1
     bee                 0    1
     """
-    confusion = confusion_matrix(true, predicted, len(classes))
     correct = true == predicted
+    counts = class_counts(true, predicted, len(classes))
     return ClassificationScore(
         split=split,
         n=len(true),
         accuracy=float(correct.mean()),
         ci95=accuracy_interval(correct, groups),
         groups=None if groups is None else len(np.unique(groups)),
-        mean_per_class=mean_recall(confusion),
+        mean_per_class=mean_recall(counts),
         classes=list(classes),
-        confusion=confusion,
+        true=true,
+        predicted=predicted,
     )
 
 

@@ -10,8 +10,7 @@ from bottleneck.reporting.tables import table
 
 def render(findings: Findings) -> Html:
     """Return a table of the classes."""
-    confusion = findings.score.confusion
-    right, images, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    right, images, predicted = findings.score.counts
     rows = zip(
         findings.head.classes,
         images.tolist(),

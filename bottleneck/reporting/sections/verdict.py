@@ -39,7 +39,7 @@ def title(findings: Findings) -> str:
 
 def baseline(findings: Findings) -> tuple[str, float]:
     """Return the most frequent class of the judged images, and its share."""
-    counts = findings.score.confusion.sum(axis=1)
+    counts = findings.score.counts.images
     most = int(counts.argmax())
     return findings.head.classes[most], float(counts[most] / counts.sum())
 

@@ -251,6 +251,18 @@ def test_of_many_classes_the_worst_confusions_are_shown() -> None:
     assert lines[1:] == [["class3", "class4", "3"], ["class7", "class8", "1"]]
 
 
+def test_a_score_of_a_million_classes_makes_no_matrix() -> None:
+    true, names = np.array([0, 5, 5]), list(map(str, range(1_000_000)))
+    found = score_classes(true, np.array([0, 7, 7]), names, split="val")  # a matrix has 8 TB
+    assert found.accuracy == pytest.approx(1 / 3)
+    assert found.mean_per_class == 0.5
+    assert found.metric("macro_f1") == pytest.approx(1 / 3)  # of 0, 5 and 7
+    assert len(found.absent) == 999_998
+    assert found.format().splitlines()[-1].split() == ["5", "7", "2"]
+    assert found.record()["accuracy"] == found.accuracy
+    assert "confusion" not in found.record()
+
+
 def test_notebooks_show_the_text_escaped() -> None:
     for score in (dataclasses.replace(HELD_OUT, classes=["<b>", "&"]), labels_score()):
         html = score._repr_html_()
