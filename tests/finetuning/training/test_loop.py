@@ -74,6 +74,18 @@ def test_training_is_that_which_is_written_out_here() -> None:
         assert torch.allclose(one, two, atol=1e-5)
 
 
+def test_losses_are_summed_in_float32_whatever_a_process_creates_by_default() -> None:
+    some, options = examples(48), on_cpu()
+    module = a_module(some, options)
+    losses = plain_training(copy.deepcopy(module), some, lr=0.01, epochs=1, decay=0.05)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        run = train(module, some, options, lr=0.01, epochs=1)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [scores.loss for scores in run.curves[1:]] == pytest.approx(losses, rel=1e-5, abs=1e-6)
+
+
 @pytest.mark.parametrize("fails", ["forward", "backward"])
 def test_a_batch_that_does_not_fit_is_divided_and_its_step_is_the_same(fails: str) -> None:
     some, options = examples(48), on_cpu()
