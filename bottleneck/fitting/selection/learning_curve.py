@@ -281,9 +281,11 @@ def draw_part(
         for minor in np.setdiff1d(of, stratum):  # no group has most of its images in this class
             holders = holder[of == minor]
             taken[holders[place[holders].argmin()]] = True
-    for one in np.unique(stratum):
-        of_class = order[stratum[order] == one]
-        taken[of_class[: max(1, round(share * len(of_class)))]] = True
+    drawn = order[np.argsort(stratum[order], kind="stable")]  # class by class, in random order
+    sizes = np.bincount(stratum)
+    of_class = np.arange(units) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    most_of_class = np.maximum(1, np.rint(share * sizes))
+    taken[drawn[of_class < np.repeat(most_of_class, sizes)]] = True
     return rows[taken[unit]]
 
 
