@@ -1,7 +1,7 @@
 """List the layers of a network with their shape and cost, and select them by name."""
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,25 +103,20 @@ def select_layers(layers: Sequence[Layer], names: Iterable[str]) -> list[Layer]:
 
 
 def _find_layer(name: str, known: Mapping[str, Layer]) -> Layer:
-    plain, pool = _split_name(name, known)
-    layer = known.get(plain) or _find_alias(without_wrappers(plain), known)
-    if layer is None:
-        hint = "(`bottleneck.layers` lists them all)"
-        raise UnknownNameError("layer", without_wrappers(plain), known, hint)
-    layer = replace(layer, name=plain)
-    return layer.pooled(pool) if pool else layer
-
-
-def _split_name(name: str, known: Collection[str]) -> tuple[str, str | None]:
-    """Return a layer's name and its own pooling; refuse a pooling that does not exist."""
-    layer, _, pool = name.rpartition("@")
-    if name in known:
-        return name, None
-    return (layer, check_pool(pool)) if layer in known else split_pooled_name(name)
+    if layer := _find_alias(name, known):  # first, as a layer's own name may have an @
+        return replace(layer, name=name)
+    plain, _, pool = name.rpartition("@")
+    if layer := _find_alias(plain, known):
+        return replace(layer, name=plain).pooled(check_pool(pool))
+    hint, (plain, _) = "(`bottleneck.layers` lists them all)", split_pooled_name(name)
+    raise UnknownNameError("layer", without_wrappers(plain), known, hint)
 
 
 def _find_alias(name: str, known: Mapping[str, Layer]) -> Layer | None:
-    """Return the layer of a name that may have the key of the first of several outputs."""
+    """Return the layer of a name, which may be one in a wrapper, with the key of a first output."""
+    if name in known:
+        return known[name]
+    name = without_wrappers(name)
     layer = known.get(name) or known.get(name.partition(":")[0])
     return layer if layer and name in (layer.name, layer.name + format_path(layer.path)) else None
 
