@@ -177,12 +177,18 @@ def dynamic(seed: int = 0) -> nn.Module:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_a_dynamically_quantised_network_rounds_each_image_by_its_own_range() -> None:
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("scripted", [False, True])
+def test_a_dynamically_quantised_network_rounds_each_image_by_its_own_range(
+    scripted: bool,
+) -> None:
     network, images = dynamic(), pixels()
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     inputs = ((images / 255 - mean) / std).permute(0, 3, 1, 2)
     with torch.no_grad():
         expected = torch.cat([network(image[None]) for image in inputs])
+    if scripted:
+        network = torch.jit.script(network)
     found = codes(network, "4", images)
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.005)
     alone = torch.cat([codes(network, "4", images[i : i + 1]) for i in range(len(images))])

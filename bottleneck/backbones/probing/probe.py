@@ -19,6 +19,7 @@ from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import difference
 from bottleneck.backbones.probing.diverging_module import find_diverging_module
 from bottleneck.backbones.probing.extreme_draws import ExtremeDraws
+from bottleneck.backbones.sources.inspection.torchscript import module_types
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
 
@@ -190,9 +191,7 @@ def _code_of_the_batch(
 
 def _rounds_by_the_batch(truncated: TruncatedNetwork) -> bool:
     """Return whether a module is quantised dynamically: by the range of all images of a batch."""
-    return any(
-        ".quantized.dynamic" in type(module).__module__ for module in truncated.network.modules()
-    )
+    return any(".quantized.dynamic." in name for name in module_types(truncated.network))
 
 
 class _Draws:

@@ -7,6 +7,7 @@ what leads to none of them is not computed.
 
 import copy
 import re
+from collections.abc import Iterator
 from functools import reduce
 from typing import Any, Self
 
@@ -179,6 +180,21 @@ def open_torchscript(network: nn.Module) -> nn.Module:
     True
     """
     return ScriptedNetwork(network) if isinstance(network, ScriptModule) else network
+
+
+def module_types(network: nn.Module) -> Iterator[str]:
+    """Yield the qualified name of each module's class, also of those that TorchScript was made of.
+
+    Examples
+    --------
+    >>> list(module_types(nn.Sequential(nn.ReLU())))
+    ['torch.nn.modules.container.Sequential', 'torch.nn.modules.activation.ReLU']
+    """
+    for module in network.modules():
+        yield f"{type(module).__module__}.{type(module).__qualname__}"
+        if isinstance(module, _Scripted):
+            for part in module.script.modules():
+                yield part._c._type().qualified_name()
 
 
 def _add_module(network: nn.Module, name: str) -> None:
