@@ -66,7 +66,7 @@ class LokyExecutor:
                 waiting.clear()
             while waiting and idle:
                 slot, item = idle.popleft(), waiting.popleft()
-                running[self._executor(slot).submit(_compute, function, item)] = slot, item
+                running[self._submit(slot, function, item)] = slot, item
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 slot, item = running.pop(future)
@@ -100,6 +100,16 @@ class LokyExecutor:
                 lambda one: one.shutdown(kill_workers=kill), self._executors.values()
             )
             deque(ends)  # raises what one of them raises
+
+    def _submit(self, slot: int, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        try:
+            future: Future[Result] = self._executor(slot).submit(_compute, function, item)
+        except BrokenProcessPool:  # its process died while it was idle: nothing is lost
+            self._executors.pop(slot).shutdown()
+            return self._submit(slot, function, item)
+        return future
 
     def _executor(self, slot: int) -> Any:
         from joblib.externals.loky.process_executor import ProcessPoolExecutor

@@ -46,6 +46,19 @@ def test_a_worker_that_dies_loses_what_it_was_at_and_nothing_else(tmp_path: Path
     assert [function.times(item) for item in range(6)] == [1, 2, 1, 1, 1, 1]
 
 
+def test_a_worker_that_dies_between_two_items_is_replaced() -> None:
+    with open_executor("loky", jobs=1) as executor:
+        results = executor.map_unordered(worker_functions.process, [0, 1])
+        _, killed = next(results)
+        psutil.Process(killed).kill()
+        give_up = time.monotonic() + 10
+        while psutil.pid_exists(killed) and time.monotonic() < give_up:
+            time.sleep(0.01)  # loky notes the death, and then lets the system forget the process
+        ((item, process),) = results
+    assert item == 1
+    assert process != killed
+
+
 def test_an_item_at_which_workers_die_is_named(tmp_path: Path) -> None:
     function = Recorded(tmp_path, deadly=3, deaths=99)
     with open_executor("loky", jobs=2) as executor:
