@@ -7,7 +7,7 @@ from threading import Thread
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from bottleneck.errors import MALFORMED_INPUT_ERRORS, BottleneckError
+from bottleneck.errors import USER_CODE_EXCEPTIONS
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class _Reader(Thread):
         try:
             while self.requests.get():
                 self.results.put(next(self._items, None))
-        except (BottleneckError, *MALFORMED_INPUT_ERRORS) as error:
+        except USER_CODE_EXCEPTIONS as error:  # a source of images may be the user's own
             last = error
         finally:
             self.results.put(last)

@@ -145,6 +145,20 @@ def test_another_rule_of_decoding_is_refused_before_any_image(
         classify_by_export(network, source)
 
 
+def test_an_error_of_a_users_own_source_is_raised_as_it_is(
+    source: FileSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class UnknownToUsError(Exception):
+        pass
+
+    def read(self: FileSource, row: int) -> bytes:
+        raise UnknownToUsError("the archive is locked")
+
+    monkeypatch.setattr(FileSource, "read", read)
+    with pytest.raises(UnknownToUsError, match="the archive is locked"):
+        list(classify_by_export(MeanColours(), source))
+
+
 def test_too_many_pixels_reject_an_image(source: FileSource) -> None:
     compute = ComputeOptions(max_pixels=100)
     found = list(classify_by_export(MeanColours(), source, compute=compute))
