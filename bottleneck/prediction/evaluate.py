@@ -127,7 +127,7 @@ def evaluate(
     InvalidOptionError
         There are `labels` for images that are not in a cache.
     LabelsError
-        There are no labelled images, or none of them has a class of the head.
+        There are no labelled images, or none of them gives codes or has a class of the head.
     UnknownNameError
         There is no such split.
 
@@ -168,7 +168,13 @@ def _judge_images(
 
     images = source.table
     split = require_split(images, split)
+    where = f" in split {split!r}" if split else ""
     rows = split_rows(images, images.has_label, split)
+    if not len(rows):
+        raise LabelsError(
+            f"no image{where} has a label, of {len(images)} such as {source.path(0)}: labels are "
+            "the names of class folders, or a CSV's column"
+        )
     rows, targets, unknown = judged_rows(head, images, rows, split)  # others are not encoded
     valid = np.zeros(len(rows), dtype=bool)
     rejected: dict[str, str] = {}
@@ -181,10 +187,9 @@ def _judge_images(
         for i in np.flatnonzero(~batch.valid).tolist():
             rejected[images.path[int(batch.row[i])]] = batch.reason[i]
     if not values:
-        where = f"in split {split!r} " if split else ""
+        path, reason = next(iter(rejected.items()))
         raise LabelsError(
-            f"no labelled image {where}gave codes, of {len(images)} such as "
-            f"{source.path(0)}: labels are the names of class folders, or a CSV's column"
+            f"none of {len(rows)} labelled images{where} gave codes: {path}: {reason}"
         )
     rows = rows[valid]
     shared = count_shared_groups(images, rows, among=trained_rows(images, split))

@@ -303,6 +303,16 @@ def test_nothing_to_judge_is_refused(head: Head, photos: Path) -> None:
     write_photographs(photos / "val", 2, label="ants")  # without classes
     with pytest.raises(LabelsError, match=r"no image has a label in 'val': .*or give `labels`"):
         evaluate(head, photos, compute=CPU)
+    with pytest.raises(LabelsError, match=r"^no image has a label, of 2 .*ants000.*: labels are "):
+        evaluate(head, photos / "val", compute=CPU)
+
+
+def test_images_that_are_all_rejected_are_refused_with_a_reason(head: Head, photos: Path) -> None:
+    for image in (photos / "val").rglob("*.*"):
+        image.write_bytes(b"no image")
+    said = r"^none of 12 labelled images in split 'val' gave codes: val/ants/.*: cannot be decoded"
+    with pytest.raises(LabelsError, match=said):
+        evaluate(head, photos, compute=CPU)
 
 
 # Several labels an image
