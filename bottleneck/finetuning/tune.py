@@ -160,7 +160,7 @@ def tune(
             cache,
             images.table,
             layer,
-            views=views or "all",
+            views="all" if views is None else views,
             model=model,
             weights=weights,
             memory=memory,
@@ -173,9 +173,9 @@ def tune(
         dataset = load_from_images(
             images_to_train,
             model,
-            weights=weights or "DEFAULT",
+            weights="DEFAULT" if weights is None else weights,
             transform=transform,
-            views=views or 1,
+            views=1 if views is None else views,
             augmentations=augmentations,
             seed=options.seed,
         )

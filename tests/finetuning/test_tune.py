@@ -437,6 +437,12 @@ def test_views_are_those_that_are_asked_for(maps: Cache) -> None:
     assert (result.heldout.views, result.heldout.plain) == (1, None)
 
 
+def test_no_views_are_not_the_default(maps: Cache, images: Path) -> None:
+    for source, model in ((maps, None), (images, CHAIN)):
+        with pytest.raises(InvalidOptionError, match="`views=0`: must be a whole number above 0"):
+            tune(source, model=model, views=0, options=QUICK)
+
+
 def test_freed_memory_is_kept_while_it_trains_and_given_back(
     maps: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
