@@ -56,7 +56,8 @@ class TunedTail(Classifier):
         The layers' parameters and statistics, as ``tail.`` and their names in the network, and
         those of the output, ``output.…``.
     recipe : dict
-        How it was trained: `TuneOptions`, and the learning rate and epochs that were chosen.
+        How it was trained: `TuneOptions` as they were given, with the precision that was computed
+        in. The learning rate and epochs that were chosen are in `training_record`.
     module : nn.Module or None
         What computes; None until `with_network`.
 
