@@ -44,14 +44,13 @@ def evaluate(head: Path, target: Path, labels: Path | None, as_json: bool, **opt
     from bottleneck.extraction import ComputeOptions
     from bottleneck.prediction import open_head
 
-    compute = take(ComputeOptions, options)
+    compute, loaded = take(ComputeOptions, options), open_head(head)
     if is_cache(target):
-        cache = open_cache(target)
-        given = None if labels is None else read_labels(cache, labels)
-        evaluation = run(head, cache, labels=given, compute=compute, **options)
+        opened: Any = open_cache(target)
+        given: Any = read_labels(opened, labels)
     else:
-        loaded, images = open_head(head), open_images(target)
-        click.echo(str(summarize_images(images)), err=True)
-        evaluation = run(loaded, images, labels=labels, compute=compute, **options)
+        opened, given = open_images(target), labels
+        click.echo(str(summarize_images(opened)), err=True)
+    evaluation = run(loaded, opened, labels=given, compute=compute, **options)
     print_notes(evaluation.notes)
     print_result(evaluation, as_json=as_json)

@@ -71,17 +71,14 @@ def tune(
     from bottleneck.fitting import Features
     from bottleneck.runtime import ignore_progress, require_writable_output
 
-    transform = {
-        name: value for name, value in take_transform(options).items() if value is not None
-    }
+    transform = take_transform(options)
     if options["augmentations"] == ("none",):
         options["augmentations"] = ()
     chosen = take(TuneOptions, options)
     if is_cache(source):
-        cache = open_cache(source)
-        layer = choose_boundary(cache, layer)
-        opened: Any = cache
-        given: Any = None if labels is None else read_labels(cache, labels)
+        opened: Any = open_cache(source)
+        layer = choose_boundary(opened, layer)
+        given: Any = read_labels(opened, labels)
     else:
         opened, given = open_images(source), labels
         click.echo(str(summarize_images(opened)), err=True)
@@ -94,7 +91,7 @@ def tune(
             layer=layer,
             options=chosen,
             labels=given,
-            transform=transform or None,
+            transform=transform,
             resume=state,
             on_progress=on_progress if rank() == 0 else ignore_progress,
             **options,
