@@ -33,7 +33,6 @@ from bottleneck.fitting import (
     FitResult,
     LabelSource,
     PairedComparison,
-    Score,
     SearchOptions,
     Views,
     compare_pairs,
@@ -220,7 +219,9 @@ def _tune(
     score, comparison = None, None
     if heldout is not None and held_codes is not None:  # used once, after all has been chosen
         values = _values_of_maps(tuned, heldout, options.batch_size)
-        score = _score(tuned, values, dataset)
+        score = score_values(
+            tuned, values, heldout.targets, dataset.labelled.judged, groups=heldout.groups
+        )
         comparison = _compare(tuned, values[0], linear, held_codes)
     return TuneResult(
         tail=tuned,
@@ -263,18 +264,6 @@ def _values_of_maps(tuned: TunedTail, examples: Examples, batch_size: int) -> ND
         [one.decision_function(maps.float().flatten(1).numpy()) for maps, _ in batches]
     ).reshape(len(examples), examples.batches.views, -1)
     return np.stack([views.mean(axis=1), views[:, 0]])
-
-
-def _score(tuned: TunedTail, values: NDArray[np.float64], dataset: TuningDataset) -> Score:
-    labelled = dataset.labelled
-    assert labelled.heldout is not None
-    return score_values(
-        tuned,
-        values,
-        labelled.heldout.targets,
-        labelled.judged,
-        groups=labelled.heldout.groups,
-    )
 
 
 def _compare(
