@@ -34,6 +34,8 @@ def write_onnx(module: ExportedModule, path: Path) -> ExportMetadata:
     ExportError
         The weights are larger than such a file may be, or an operation of the network does not
         exist in ONNX.
+    OSError
+        The file could not be written.
     """
     with optional_package("onnx", needed_by="an ONNX file"):
         import onnx  # noqa: F401
@@ -55,15 +57,14 @@ def write_onnx(module: ExportedModule, path: Path) -> ExportMetadata:
                 output_names=[module.metadata.scores, "labels"],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
-            assert program is not None
-            opset = program.model.opset_imports[""]
-            metadata = dataclasses.replace(module.metadata, opset=opset)
-            program.model.metadata_props[KEY] = metadata.to_text()
-            program.save(path, external_data=False)
     except USER_CODE_EXCEPTIONS as error:  # any operation of the network may raise its own
         reason = format_error(error.__cause__ or error)
         raise ExportError(
             f"PyTorch cannot export the network as ONNX: {reason}",
             hint="a name that ends in .pt makes TorchScript",
         ) from error
+    assert program is not None
+    metadata = dataclasses.replace(module.metadata, opset=program.model.opset_imports[""])
+    program.model.metadata_props[KEY] = metadata.to_text()
+    program.save(path, external_data=False)
     return metadata

@@ -1,5 +1,6 @@
 """Write a module as TorchScript, and run such a file."""
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any, Self
@@ -32,16 +33,21 @@ def write_torchscript(module: ExportedModule, path: Path) -> ExportMetadata:
     ------
     ExportError
         PyTorch cannot trace the network.
+    OSError
+        The file could not be written.
     """
+    file = io.BytesIO()
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that torch.jit.trace is deprecated, and of constants
             traced = torch.jit.trace(module, (module.example(),), check_trace=False)  # type: ignore[no-untyped-call, unused-ignore]
-            torch.jit.save(traced, path, _extra_files={_FILE: module.metadata.to_text()})  # type: ignore[no-untyped-call, unused-ignore]
+            torch.jit.save(traced, file, _extra_files={_FILE: module.metadata.to_text()})  # type: ignore[no-untyped-call, unused-ignore]
     except USER_CODE_EXCEPTIONS as error:  # any operation of the network may raise its own
         raise ExportError(
             f"PyTorch cannot trace the network as TorchScript: {format_error(error)}"
         ) from error
+    # Not by PyTorch, which ends the process where the disk is full.
+    path.write_bytes(file.getbuffer())
     return module.metadata
 
 

@@ -29,9 +29,11 @@ from bottleneck.errors import (
 from bottleneck.exporting import onnx_file
 from bottleneck.exporting.export import export
 from bottleneck.exporting.module import ExportedModule
+from bottleneck.exporting.torchscript_file import write_torchscript
 from bottleneck.extraction.options import ComputeOptions
 from bottleneck.finetuning.tuned_tail import TunedTail
 from bottleneck.fitting.heads.head import Head
+from bottleneck.prediction.exported.metadata import ExportMetadata
 from bottleneck.prediction.exported.onnx_model import OnnxModel
 from bottleneck.prediction.predict import predict
 from tests.helpers.exports import (
@@ -256,6 +258,17 @@ def refused(error: type[Exception], words: str, out: Path, run: Callable[[], obj
     assert "\n" not in str(caught.value)
     after = {path: path.read_bytes() for path in out.parent.iterdir() if path.is_file()}
     assert after == before
+
+
+@pytest.mark.parametrize(
+    "write", [pytest.param(onnx_file.write_onnx, marks=pytest.mark.slow), write_torchscript]
+)
+def test_a_full_disk_is_no_fault_of_the_network(
+    write: Callable[[ExportedModule, Path], ExportMetadata], head: Head, network: Backbone
+) -> None:
+    module = ExportedModule(head, network, ExportMetadata.of(head, "uint8"))
+    with pytest.raises(OSError, match="No space left on device"):
+        write(module, Path("/dev/full"))
 
 
 @pytest.mark.parametrize("suffix", [pytest.param(".onnx", marks=pytest.mark.slow), ".pt"])
