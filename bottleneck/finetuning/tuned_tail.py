@@ -280,11 +280,12 @@ def _kinds(shape: tuple[int, ...], tensors: Tensors) -> dict[str, str]:
 
 def _validate(path: Path, tuned: TunedTail) -> None:
     validate_common(path, tuned)
-    sizes = (*tuned.shape, tuned.hidden + 1)
-    if not tuned.shape or not all(type(size) is int and size > 0 for size in sizes):
+    shape, hidden = tuned.shape, tuned.hidden
+    are_whole = all(type(size) is int for size in (*shape, hidden))
+    if not (are_whole and shape and min(shape) > 0 and hidden >= 0):
         raise HeadError(
-            f"{path}: the shape is {tuned.shape} with {tuned.hidden!r} hidden units, must be whole "
-            "numbers above 0"
+            f"{path}: the shape is {shape} with {hidden!r} hidden units, must be whole numbers "
+            "above 0, of hidden units 0 or more"
         )
     for name, tensor in tuned.tensors.items():
         if name.startswith(_OUTPUT):
