@@ -76,7 +76,8 @@ def calls(findings: Findings) -> str:
 
 def _fit(findings: Findings, head: Head) -> str:
     c, scaling = head.training_record.get("c"), head.scaler.name
-    folds = (head.training_record.get("cv") or {"folds": 0})["folds"]
+    validation = head.training_record.get("cv")  # of another program it may be anything
+    folds = validation.get("folds", 0) if isinstance(validation, dict) else 0
     options: dict[str, Any] = {
         "layers": list(head.features.layers),
         "views": head.features.views,
