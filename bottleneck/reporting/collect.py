@@ -1,5 +1,6 @@
 """Collect what a report shows: judge the head, audit the cache, compare layers, draw a curve."""
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,14 +74,10 @@ def _judge(
 ) -> tuple[Basis, JudgedImages]:
     if heldout := heldout_split(images.table):
         return "heldout", judge_cache(head, cache, images.table, heldout)
-    try:
-        in_folds = (
-            _judge_in_folds(head, cache, images, on_progress) if isinstance(head, Head) else None
-        )
-    except LabelsError:  # too few images for folds
-        in_folds = None
-    if in_folds is not None:
-        return "folds", in_folds
+    if isinstance(head, Head):
+        with contextlib.suppress(LabelsError):  # too few images for folds
+            if in_folds := _judge_in_folds(head, cache, images, on_progress):
+                return "folds", in_folds
     return "all", judge_cache(head, cache, images.table, split="")
 
 
