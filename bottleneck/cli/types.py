@@ -96,9 +96,10 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         found = re.fullmatch(
             r"(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE
         )
-        if found is None or float(found[1]) <= 0:
+        size = found and int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+        if not size:
             self.fail(f"{value!r} must be a size above 0 such as 800M or 8G", param, ctx)
-        return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+        return size
 
 
 class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]

@@ -427,6 +427,7 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["--metric", "loss"], ["'loss'", "accuracy", "balanced", "macro_f1"]),
     (["--rule", "2se"], ["'2se'", "best", "1se"]),
     (["--memory", "0"], ["--memory", "'0'", "8G"]),
+    (["--memory", "0.5"], ["--memory", "'0.5'", "8G"]),
     (["--memory", "-1G"], ["--memory", "'-1G'", "8G"]),
     (["--memory", "8X"], ["--memory", "'8X'", "8G"]),
     (["--device", "gpu"], ["--device gpu", "auto, cpu"]),
