@@ -90,7 +90,7 @@ class Findings:
         """Predicted class of each judged image, shape (n,)."""
         return np.asarray(self.judged.values[0].argmax(axis=1))
 
-    @property
+    @cached_property  # of all images, and asked for at each picture
     def confidence(self) -> NDArray[np.float64]:
         """Score of each judged image's predicted class, shape (n,)."""
         return np.asarray(self.scores.max(axis=1))
