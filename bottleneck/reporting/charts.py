@@ -99,7 +99,7 @@ def estimates_chart(title: str, description: str, rows: Sequence[Estimate]) -> H
     low = max(0.0, int(10 * min(values)) / 10)
     scale = Scale(min(low, 0.9), 1.0, 16, _WIDTH - 16)
     height = 38 * len(rows)
-    parts = [_grid_below(scale, height)]
+    parts = [*_ticks_below(scale, 0, height)]
     for i, row in enumerate(rows):
         parts += _estimate(row, scale, 38 * i + 28)
     return _svg(title, description, height + 24, parts)
@@ -194,9 +194,7 @@ def _curve(points: Sequence[Point], across: Scale, up: Scale) -> Iterable[Html]:
 
 
 def _grid(across: Scale, up: Scale) -> Iterable[Html]:
-    for value in across.ticks():
-        yield _line(across(value), up(up.low), across(value), up(up.high), "grid")
-        yield _text(across(value), up(up.low) + 18, f"{value:.0%}", text_anchor="middle")
+    yield from _ticks_below(across, up(up.high), up(up.low))
     for value in up.ticks():
         yield _tick_of_share(up, value, across)
 
@@ -208,13 +206,10 @@ def _tick_of_share(up: Scale, value: float, across: Scale) -> Html:
     return element("g", line, label)
 
 
-def _grid_below(scale: Scale, height: float) -> Html:
-    parts = []
+def _ticks_below(scale: Scale, top: float, bottom: float) -> Iterable[Html]:
     for value in scale.ticks():
-        parts.append(_line(scale(value), 0, scale(value), height, "grid"))
-        label = _text(scale(value), height + 18, f"{value:.0%}", text_anchor="middle")
-        parts.append(label)
-    return element("g", *parts)
+        yield _line(scale(value), top, scale(value), bottom, "grid")
+        yield _text(scale(value), bottom + 18, f"{value:.0%}", text_anchor="middle")
 
 
 def _svg(title: str, description: str, height: float, parts: Iterable[Html]) -> Html:
