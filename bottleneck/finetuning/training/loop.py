@@ -74,13 +74,6 @@ def train(
     Returns
     -------
     TrainingRun
-
-    Examples
-    --------
-    >>> run = TrainingRun(1e-3, (EpochScores(0, None, 1.0, 0.5), EpochScores(1, 0.9, 0.8, 0.7)),
-    ...                   diverged=False, seconds=1.0)
-    >>> run.best.epoch
-    1
     """
     begun = time.monotonic()
     loop = _Loop(module, training, options, lr)

@@ -62,6 +62,13 @@ class TrainingRun:
     max_batch_size : int or None
         If a batch did not fit into memory: how many of its images were computed at a time. Their
         gradients were added, so that the steps are those of whole batches.
+
+    Examples
+    --------
+    >>> run = TrainingRun(1e-3, (EpochScores(0, None, 1.0, 0.5), EpochScores(1, 0.9, 0.8, 0.7)),
+    ...                   diverged=False, seconds=1.0)
+    >>> run.best.epoch
+    1
     """
 
     lr: float
