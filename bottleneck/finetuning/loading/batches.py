@@ -19,10 +19,6 @@ class Batches(Protocol):
     def views(self) -> int:
         """Views of an image, by whose mean it is judged."""
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one view of an image."""
-
     def shuffled(
         self, rows: NDArray[np.int64], *, seed: int, epoch: int, batch_size: int
     ) -> Iterator[Batch]:

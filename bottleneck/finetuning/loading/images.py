@@ -65,11 +65,6 @@ class ImageBatches:
             hint = "a GPU decodes for `bottleneck.extract` and `bottleneck.predict`"
             raise InvalidOptionError("decoder", "gpu", "exact or fast to train on images", hint)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of an image."""
-        return (3, self.transform.crop, self.transform.crop)
-
     def __str__(self) -> str:
         """Say what each epoch does with the images."""
         augmented = f", augmented by {','.join(self.recipe.augmentations)}" if self.recipe else ""

@@ -40,17 +40,12 @@ class MapsInMemory:
     def __str__(self) -> str:
         """Describe the maps, and that they are in memory with their size."""
         size = format_size(sum(maps.nbytes for maps in self.maps))
-        return f"{_describe(self, len(self.rows))} in memory ({size})"
+        return f"{_describe(self.maps[0].shape[1:], self)} in memory ({size})"
 
     @property
     def views(self) -> int:
         """Views of an image."""
         return len(self.maps)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the maps of one view of an image."""
-        return self.maps[0].shape[1:]
 
     def shuffled(
         self, rows: NDArray[np.int64], *, seed: int, epoch: int, batch_size: int
@@ -101,7 +96,7 @@ class MapsInShards:
 
     def __str__(self) -> str:
         """Describe the maps, and that they are read through a shuffle buffer of this size."""
-        maps = _describe(self, len(self.rows))
+        maps = _describe(self.shape, self)
         size = format_size(self.buffer * self._row_bytes)
         return f"{maps} from the cache, through a shuffle buffer of {self.buffer} ({size})"
 
@@ -217,9 +212,9 @@ def open_maps(
     return MapsInMemory(rows, maps)
 
 
-def _describe(batches: Batches, images: int) -> str:
+def _describe(shape: Sequence[int], batches: MapsInMemory | MapsInShards) -> str:
     views = f", {batches.views} views each," if batches.views > 1 else ""
-    return f"maps of {format_shape(batches.shape)} of {images} images{views}"
+    return f"maps of {format_shape(shape)} of {len(batches.rows)} images{views}"
 
 
 def _side_by_side(maps: Sequence[NDArray[np.float16 | np.float32]], start: int) -> Batch:

@@ -19,7 +19,7 @@ from bottleneck.finetuning.training.loop import _has_stopped, make_optimizer, se
 from bottleneck.finetuning.training.module import TunedModule, start_module
 from bottleneck.finetuning.training.run import EpochScores, TrainingProgress
 from bottleneck.finetuning.training.schedule import rate_factor
-from tests.helpers.tails import SHAPE, a_tail, examples, on_cpu
+from tests.helpers.tails import a_tail, examples, on_cpu
 
 
 def a_module(some: Examples, options: TuneOptions, **tail: Any) -> TunedModule:
@@ -132,7 +132,7 @@ class Recomputed:
 
     def __init__(self, frozen: nn.Module, images: Any) -> None:
         self.frozen, self.images = frozen, images
-        self.views, self.shape = 1, SHAPE
+        self.views = 1
 
     def _through(self, batch: Batch) -> Batch:
         with torch.no_grad():
