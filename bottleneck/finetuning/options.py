@@ -99,8 +99,9 @@ class TuneOptions:
         require_one_of("class_weight", self.class_weight, ("balanced",))
         for name in ("hidden", "epochs", "patience", "batch_size"):
             require_positive(name, getattr(self, name))
-        if self.batch_norm == "train" and self.batch_size == 1:
-            raise InvalidOptionError("batch_size", 1, "at least 2 with `batch_norm=train`")
+        if self.batch_norm == "train" and self.batch_size < 3:  # of 3 images, 2 leave one alone
+            size = self.batch_size
+            raise InvalidOptionError("batch_size", size, "at least 3 with `batch_norm=train`")
         if self.hidden is not None and self.init != "mlp":
             raise InvalidOptionError("hidden", self.hidden, "given with `init=mlp`")
         if self.lr is not None and not (

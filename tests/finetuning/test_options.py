@@ -20,8 +20,8 @@ from bottleneck.finetuning.options import TuneOptions
         ({"epochs": 0}, "`epochs=0`: must be at least 1"),
         ({"batch_size": 0}, "`batch_size=0`: must be at least 1"),
         (
-            {"batch_size": 1, "batch_norm": "train"},
-            "`batch_size=1`: must be at least 2 with `batch_norm=train`",
+            {"batch_size": 2, "batch_norm": "train"},
+            "`batch_size=2`: must be at least 3 with `batch_norm=train`",
         ),
         ({"lr": "a"}, "`lr='a'`: must be a finite number above 0"),
         ({"lr": [0.1]}, "`lr=[0.1]`: must be a finite number above 0"),
