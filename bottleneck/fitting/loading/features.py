@@ -119,6 +119,11 @@ class Features:
                 f"{cache.path} has views by {cache.view_recipe}, not by {self.recipe}: `views=1` "
                 "uses the images alone"
             )
+        if absent := [layer for layer in self.layers if layer not in cache.layers]:
+            raise CacheError(  # another cache than that in which the names were found
+                f"{cache.path} has no layer {absent[0]!r}, it has {', '.join(cache.layers)}: "
+                f"`bottleneck.extract` with `layers={absent[0]}` adds it"
+            )
         each = [cache.valid_rows(layer, self.views) for layer in self.layers]
         valid: NDArray[np.bool_] = np.all(each, axis=0)
         return valid

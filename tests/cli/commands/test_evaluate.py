@@ -204,7 +204,10 @@ def test_a_layer_that_the_cache_lacks_is_named(
     run: Run, head: Path, photos: Path, tmp_path: Path, extract_tiny: Extract
 ) -> None:
     extract_tiny(photos, out=tmp_path / "other", layers=["layer3"])
-    refused(run("evaluate", head, "other"), "other", "'layer2'", "bottleneck extract")
+    words = (
+        "other has no layer 'layer2', it has layer3: `bottleneck extract` with --layer layer2 adds"
+    )
+    refused(run("evaluate", head, "other"), words)
 
 
 def test_an_incomplete_cache_is_refused_with_what_it_lacks(
