@@ -117,5 +117,5 @@ def require_left_out(reason: str, **given: Any) -> None:
     for name, value in given.items():
         if value is not None:
             parts = value if isinstance(value, (tuple, list)) else [value]
-            shown = value if isinstance(value, int) else ",".join(map(str, parts))
+            shown = value if isinstance(value, int) else ",".join(map(str, parts)) or "none"
             raise InvalidOptionError(name, shown, "left out", reason)

@@ -441,6 +441,8 @@ def test_no_views_are_not_the_default(maps: Cache, images: Path) -> None:
     for source, model in ((maps, None), (images, CHAIN)):
         with pytest.raises(InvalidOptionError, match="`views=0`: must be a whole number above 0"):
             tune(source, model=model, views=0, options=QUICK)
+    with pytest.raises(InvalidOptionError, match="`memory=0`: must be at least 1"):
+        tune(maps, memory=0, layer=BOUNDARY, options=QUICK)
 
 
 def test_freed_memory_is_kept_while_it_trains_and_given_back(

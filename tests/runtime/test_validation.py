@@ -15,6 +15,7 @@ from bottleneck.runtime.validation import require_left_out, require_options, req
         (64, "64"),
         ((0.5, 0.25), "'0.5,0.25'"),
         (["flip", "crop"], "'flip,crop'"),
+        ((), "'none'"),
         (Path("a"), "'a'"),
     ],
 )

@@ -32,7 +32,7 @@ from bottleneck.fitting import (
 from bottleneck.linear import TrainingSet
 from bottleneck.model_reference import ModelReference
 from bottleneck.pooling import pooled_name, split_pooled_name
-from bottleneck.runtime import sha256, trust_code
+from bottleneck.runtime import require_positive, sha256, trust_code
 from bottleneck.spec import Spec
 
 
@@ -143,12 +143,13 @@ def load_from_cache(
     Raises
     ------
     UnknownNameError, InvalidOptionError
-        There is no such layer, or it is no cut of the network.
+        There is no such layer, or it is no cut of the network; or `memory` is no number of bytes.
     CacheError
         What the cache has of the layer are not its maps, or not all of them.
     LabelsError
         The labels do not allow a classifier to be trained or scored.
     """
+    require_positive("memory", memory)
     boundary = choose_boundary(cache, layer)
     features = resolve_features(cache, boundary, views)
     labelled = label_codes(cache, features, images)  # before a network is loaded

@@ -170,6 +170,7 @@ class ExportMetadata:
         valid = (
             all(isinstance(names, list) and names for names in lists)
             and all(isinstance(text, str) for text in (*self.labels, *self.layers, *texts))
+            and len(set(self.labels)) == len(self.labels)
             and isinstance(self.multilabel, bool)
             and self.input in INPUTS
             and type(self.views) is int

@@ -101,6 +101,11 @@ class OnnxModel:
                 f"the exported network gave scores of shape {scores.shape} and labels of shape "
                 f"{labels.shape} for {n} images of {k} classes: export it again"
             )
+        if not (several or (labels.min() >= 0 and labels.max() < k)):
+            raise ExportError(
+                f"the exported network gave the labels {labels.min()} to {labels.max()} of {k} "
+                "classes: export it again"
+            )
         return scores, labels
 
 

@@ -36,6 +36,7 @@ def test_the_shape_has_views_and_channels_where_the_input_has_them() -> None:
         ({"labels": []}, "damaged"),
         ({"labels": [1]}, "damaged"),
         ({"labels": "ant"}, "damaged"),
+        ({"labels": ["ant", "ant"]}, "damaged"),
         ({"multilabel": 1}, "damaged"),
         ({"input": "int8"}, "damaged"),
         ({"views": 0}, "damaged"),

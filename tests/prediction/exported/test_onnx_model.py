@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,16 @@ def test_scores_of_other_classes_are_refused(tmp_path: Path) -> None:
     model = OnnxModel.load(write_graph(tmp_path / "x.onnx", two.to_text()))
     with pytest.raises(ExportError, match=r"scores of shape \(1, 3\) .* 1 images of 2 classes"):
         model.run(np.zeros((1, 16, 16, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_of_other_classes_are_refused(label: int) -> None:
+    session = SimpleNamespace(
+        get_inputs=lambda: [SimpleNamespace(name="images")],
+        run=lambda outputs, inputs: (np.zeros((2, 3), np.float32), np.array([0, label])),
+    )
+    with pytest.raises(ExportError, match=f"gave the labels {min(0, label)} to .* of 3 classes"):
+        OnnxModel(session, METADATA).run(np.zeros((2, 16, 16, 3), dtype=np.uint8))
 
 
 def test_a_gpu_is_used_where_onnxruntime_has_one() -> None:
