@@ -92,8 +92,8 @@ class CrossValidation:
         search, candidates = self._search, []
         for scaling in search.scalings:
             candidates += self._coarse(scaling)
-        best = _best(candidates, search.rule)
-        self._kept = {at: fold for at, fold in self._kept.items() if at[0] == best.scaling}
+            best = _best(candidates, search.rule)  # its folds are used again; the next need room
+            self._kept = {at: fold for at, fold in self._kept.items() if at[0] == best.scaling}
         for factors in () if search.grid else _REFINEMENTS:
             candidates += self._candidates(best.scaling, [best.c * each for each in factors])
             best = _best(candidates, search.rule)
@@ -138,7 +138,7 @@ class CrossValidation:
         Large C take most passes. Where they do not suffice, a larger C has no solution either.
         Where folds are not kept, each C alone would decompose them again.
         """
-        if self._search.grid or self._most < len(self._splits):
+        if self._search.grid or self._most - len(self._kept) < len(self._splits):
             return self._candidates(scaling, self._search.grid or C_GRID)
         candidates = self._candidates(scaling, C_GRID[:_CHEAP])
         guess = guessing_score(self._training.targets, self._training.classes, self._search.metric)

@@ -490,6 +490,18 @@ def test_folds_that_do_not_fit_are_made_again(decompositions: list[int]) -> None
     assert abs(np.log10(once[0] / never[0])) < 0.5
 
 
+@pytest.mark.parametrize("scalings", [1, 2, 4])
+def test_folds_of_a_scaling_that_lost_make_room(scalings: int, decompositions: list[int]) -> None:
+    X, y = clouds(n=90)
+    room = 3 * scalings * fold_bytes(training(X, y), len(C_GRID))
+    search = SearchOptions(cv=3, scaling="auto")
+    dataset = TrainingSet(ArrayMatrix(X, room), y, 3)
+    validation = CrossValidation(dataset, ClassifierOptions("svm"), search)
+    best = validation.select().best
+    validation.calibrate(best.c, best.scaling)
+    assert (best.scaling, len(decompositions)) == ("standardize", 12)  # of four scalings
+
+
 # FeatureScaler
 
 
