@@ -214,8 +214,10 @@ class AuditResult(PreformattedText):
         return [f"same bytes: {_counted(self.duplicates)}", *_listed(self.duplicates)]
 
     def _near(self) -> list[str]:
-        if self.examined.images.images < LEAST_IMAGES:
-            return [f"near duplicates: not looked for among fewer than {LEAST_IMAGES} images"]
+        copies = sum(len(group.paths) - 1 for group in self.duplicates)  # which are not compared
+        if self.examined.images.images - copies < LEAST_IMAGES:
+            few = f"fewer than {LEAST_IMAGES} images of different bytes"
+            return [f"near duplicates: not looked for among {few}"]
         if not self.near:
             return ["near duplicates: none"]
         pairs = self.near_pairs

@@ -91,11 +91,19 @@ def test_where_nothing_is_found_it_is_short(result: AuditResult) -> None:
     )
     assert str(quiet).split("\n\n")[1:] == [
         "same bytes: none",
-        "near duplicates: not looked for among fewer than 16 images",
+        "near duplicates: not looked for among fewer than 16 images of different bytes",
         "labels: not examined: there are none",
         "outliers: none",
         "for review: nothing was removed or changed (3 s)",
     ]
+
+
+def test_copies_are_no_images_among_which_near_ones_are_looked_for(result: AuditResult) -> None:
+    images = replace(result.examined.images, images=17)  # of 15 pictures: two are copies of "a"
+    few = replace(result, examined=replace(result.examined, images=images), near=[])
+    assert "near duplicates: not looked for among fewer than 16 images of" in str(few)
+    enough = replace(few, examined=replace(few.examined, images=replace(images, images=18)))
+    assert "near duplicates: none" in str(enough)
 
 
 def test_without_leaks_there_is_one_accuracy(result: AuditResult) -> None:
