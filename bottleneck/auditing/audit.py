@@ -44,7 +44,7 @@ from bottleneck.fitting import (
     score_values,
 )
 from bottleneck.linear import fit_scaler
-from bottleneck.runtime import OnProgress, ignore_progress, spare_memory
+from bottleneck.runtime import OnProgress, ignore_progress, require_positive, spare_memory
 
 _CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
 _SEARCH = SearchOptions()
@@ -103,6 +103,8 @@ def audit(
         The cache is incomplete or damaged, or has no codes.
     LabelsError
         `labels` does not describe images of the cache.
+    InvalidOptionError
+        `memory` is no number of bytes.
 
     Examples
     --------
@@ -112,6 +114,7 @@ def audit(
     (12, 'bee')
     """
     start = time.monotonic()
+    require_positive("memory", memory)  # before all images are compared
     store = pooled(open_cache(cache))
     features = resolve_features(store, layers, views=1)
     labelled = labelled_images(store, labels)

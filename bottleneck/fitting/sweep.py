@@ -37,6 +37,7 @@ from bottleneck.runtime import (
     OnProgress,
     ignore_progress,
     require_options,
+    require_positive,
     require_shared_paths,
     spare_memory,
 )
@@ -112,6 +113,7 @@ def sweep(
     'layer3'
     """
     require_options(search=(search, SearchOptions))
+    require_positive("memory", memory)
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
     labelled = labelled_images(store, labels)

@@ -13,7 +13,7 @@ import pytest
 
 import bottleneck as bn
 from bottleneck.auditing import AuditResult
-from bottleneck.errors import CacheError, UnknownNameError
+from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import CrossValidation
 from bottleneck.linear import TrainingSet
 from tests.helpers.datasets import clouds, written_cache
@@ -231,6 +231,16 @@ def test_unknown_layers_and_caches_without_codes_are_refused(
     broken = extract_tiny(empty, cache.parent / "other").cache
     with pytest.raises(CacheError, match="none of its images could be read"):
         bn.audit(broken)
+
+
+@pytest.mark.parametrize("memory", [0, -5, 1.5, "1G"])
+def test_memory_that_is_no_number_of_bytes_is_refused_before_images_are_compared(
+    cache: Path, memory: Any
+) -> None:
+    told: list[bn.Progress] = []
+    with pytest.raises(InvalidOptionError, match="`memory="):
+        bn.audit(cache, memory=memory, on_progress=told.append)
+    assert told == []
 
 
 def test_the_result_has_the_examined_layers_and_images(cache: Path) -> None:

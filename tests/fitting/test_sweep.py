@@ -37,6 +37,7 @@ from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.linear.training import ClassifierOptions
 from bottleneck.runtime import Progress
 from tests.helpers.datasets import cache_of_layers, clouds, several, written_cache
+from tests.helpers.executors import Elsewhere
 from tests.helpers.fixture_types import Extract
 from tests.helpers.shards import a_manifest, set_work
 from tests.helpers.tiny_networks import plain
@@ -204,6 +205,15 @@ def test_workers_of_a_machine_share_the_memory(
     job = module._WorkerJob(three, fingerprint, None, search, given, 4, [features])
     job.train(module._Task(features, SVM))
     assert trained == [200]
+
+
+@pytest.mark.parametrize("memory", [0, "1G"])
+def test_memory_that_is_no_number_of_bytes_is_refused_before_workers_begin(
+    three: Path, memory: Any
+) -> None:
+    elsewhere: Any = Elsewhere()
+    with pytest.raises(InvalidOptionError, match="`memory="):
+        sweep(three, memory=memory, executor=elsewhere)
 
 
 def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
