@@ -157,7 +157,7 @@ def _compared_features(
     CacheError
         No layer was named, and the cache has none; or a layer is not finished.
     """
-    named = require_layers(cache, [layers] if isinstance(layers, str) else layers or [ALL])
+    named = require_layers(cache, layers) or require_layers(cache, ALL)
     if not named:
         raise CacheError(f"{cache.path} has no layer yet: `bottleneck.extract` adds one")
     costs = cache.layer_costs(named)  # an unfinished layer is refused now, not after hours

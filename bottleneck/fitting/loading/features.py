@@ -1,7 +1,7 @@
 """What a classifier reads of each image: codes of one or several layers, in one or more views."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -174,15 +174,15 @@ class Features:
         return codes.reshape(-1, d)
 
 
-def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:
+def require_layers(cache: Cache, layers: str | Iterable[str] | None) -> tuple[str, ...]:
     """Return layers of a cache, each once; for ``"all"`` all but maps beside codes (``x@none``).
 
     Parameters
     ----------
     cache : Cache
         Cache with the layers.
-    layers : sequence of str
-        Names of layers.
+    layers : str or iterable of str, optional
+        Names of layers: a list, an array, a column of a table; none unless given.
 
     Raises
     ------
@@ -193,6 +193,9 @@ def require_layers(cache: Cache, layers: Sequence[str]) -> tuple[str, ...]:
     """
     known = cache.layers
     named: list[str] = []
+    layers = () if layers is None else layers
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        layers = [layers]
     for layer in layers:
         if not isinstance(layer, str):
             raise InvalidOptionError("layers", layer, "names of layers, which are texts")
@@ -233,10 +236,10 @@ def resolve_features(
         All views are asked for, and one is not finished.
     """
     known = cache.layers
-    named = [layers] if isinstance(layers, str) else list(layers or ())
-    if not named and len(known) == 1:
-        named = known
-    if not named or not known:
+    chosen = require_layers(cache, layers) if known else ()
+    if not chosen and len(known) == 1:
+        chosen = tuple(known)
+    if not chosen:
         raise InvalidOptionError(
             "layers",
             layers,
@@ -244,6 +247,5 @@ def resolve_features(
             f"({', '.join(known) or 'none is extracted yet'}), or all",
             "`bottleneck.sweep` compares them",
         )
-    chosen = require_layers(cache, named)
     count = min(cache.views(layer) for layer in chosen) if views == "all" else views
     return Features(chosen, recipe=cache.view_recipe).with_views(count)

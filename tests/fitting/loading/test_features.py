@@ -1,7 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -39,6 +39,10 @@ def test_layers_are_chosen_among_those_that_there_are(tmp_path: Path) -> None:
     cache = open_cache(written_cache(tmp_path, CODES, LABELS, layers=["layer2", "layer3"]))
     assert resolve_features(cache, "layer3") == Features(("layer3",))
     assert resolve_features(cache, ["layer3", "layer2", "layer3"]).layers == ("layer3", "layer2")
+    array, number = (cast("Any", given) for given in (np.array(["layer3", "layer2"]), 3))
+    assert resolve_features(cache, array).layers == ("layer3", "layer2")
+    with pytest.raises(InvalidOptionError, match="`layers=3`: must be names of layers"):
+        resolve_features(cache, number)
     assert resolve_features(cache, "all").layers == ("layer2", "layer3")
     assert resolve_features(cache, ["layer3", "all"]).layers == ("layer3", "layer2")
     with pytest.raises(UnknownNameError, match=r"'layr3': did you mean layer3.*extract"):
