@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.errors import UnknownNameError
+from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.linear.matrix import CodeMatrix
 from bottleneck.linear.solver.arithmetic import SMALL_DECOMPOSITION, exact_float32, single_thread
 from bottleneck.linear.solver.design import Intercept, ToDevice, keep_numpy
@@ -185,7 +185,7 @@ def require_classifier(clf: str) -> None:
 
     Raises
     ------
-    UnknownNameError
+    UnknownNameError, InvalidOptionError
 
     Examples
     --------
@@ -194,6 +194,8 @@ def require_classifier(clf: str) -> None:
     Traceback (most recent call last):
     bottleneck.errors.UnknownNameError: unknown classifier 'sofmax': did you mean softmax?
     """
+    if not isinstance(clf, str):
+        raise InvalidOptionError("clf", clf, f"one of {', '.join(CLASSIFIERS)}")
     if clf not in CLASSIFIERS:
         raise UnknownNameError("classifier", clf, CLASSIFIERS)
 

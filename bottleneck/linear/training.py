@@ -107,7 +107,7 @@ class ClassifierOptions:
     UnknownNameError
         There is no such classifier.
     InvalidOptionError
-        The class weight is not allowed, or there is no such device.
+        The classifier is no name, the class weight is not allowed, or there is no such device.
 
     Examples
     --------
@@ -124,7 +124,8 @@ class ClassifierOptions:
 
     def __post_init__(self) -> None:
         require_classifier(self.clf)
-        if self.class_weight not in (None, "balanced"):
+        balanced = isinstance(self.class_weight, str) and self.class_weight == "balanced"
+        if not balanced and self.class_weight is not None:  # an array of weights has no one truth
             raise InvalidOptionError("class_weight", self.class_weight, "'balanced' or None")
         array_mover(self.device)
         if self.device is not None:

@@ -50,6 +50,8 @@ def test_known_values_are_allowed(
             InvalidOptionError,
             "`class_weight='even'`: must be 'balanced' or None",
         ),
+        (("svm", np.ones(2)), InvalidOptionError, "`class_weight=array([1., 1.])`: must be"),
+        ((None,), InvalidOptionError, "`clf=None`: must be one of svm, softmax"),
         (("svm", None, "gpu"), InvalidOptionError, "`device='gpu'`: must be"),
     ],
 )

@@ -60,6 +60,8 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         for name, value, known in (("metric", self.metric, METRICS), ("rule", self.rule, RULES)):
+            if not isinstance(value, str):  # a list of several, say
+                raise InvalidOptionError(name, value, f"one of {', '.join(known)}")
             if value not in known:
                 raise UnknownNameError(name, value, known)
         if self.scaling != "auto":

@@ -46,6 +46,12 @@ def test_options_cannot_be_changed() -> None:
     ("options", "error", "message"),
     [
         ({"metric": "loss"}, UnknownNameError, "unknown metric 'loss'"),
+        (
+            {"metric": ["accuracy", "balanced"]},
+            InvalidOptionError,
+            r"^`metric=\['accuracy', 'balanced'\]`: must be one of accuracy, balanced, macro_f1$",
+        ),
+        ({"rule": None}, InvalidOptionError, "^`rule=None`: must be one of best, 1se$"),
         ({"rule": "worst"}, UnknownNameError, "unknown rule 'worst'"),
         (
             {"scaling": "whiten"},
