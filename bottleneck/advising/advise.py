@@ -53,7 +53,7 @@ def advise(
     *,
     layers: str | Sequence[str] = "all",
     labels: LabelSource | None = None,
-    tuned: Sequence[str | PathLike[str]] = (),
+    tuned: str | PathLike[str] | Sequence[str | PathLike[str]] = (),
     memory: int | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Advice:
@@ -74,7 +74,7 @@ def advise(
         Layers of the cache to compare; unless given all, but no maps beside codes (``x@none``).
     labels : str, PathLike or LabelledImages, optional
         CSV with the columns ``path,label[,split][,group]`` that replaces the cache's labels.
-    tuned : sequence of str or PathLike
+    tuned : str, PathLike or sequence of them
         Files of tuned tails, of the same images, whose records are read.
     memory : int, optional
         Bytes that training may use; half of the free memory by default.

@@ -93,13 +93,13 @@ class TunedStrategy:
 
 
 def load_tails(
-    paths: Sequence[str | PathLike[str]], names: Sequence[str]
+    paths: str | PathLike[str] | Sequence[str | PathLike[str]], names: Sequence[str]
 ) -> dict[Path, "TunedTail"]:
     """Read tuned tails, and refuse those of other classes.
 
     Parameters
     ----------
-    paths : sequence of str or PathLike
+    paths : str, PathLike or sequence of them
         Files of `bottleneck.tune`.
     names : sequence of k str
         Class names of the cache.
@@ -113,7 +113,8 @@ def load_tails(
         return {}
     from bottleneck.finetuning import TunedTail  # loads PyTorch
 
-    tails = {Path(path): TunedTail.load(path) for path in paths}
+    given = [paths] if isinstance(paths, str | PathLike) else paths
+    tails = {Path(path): TunedTail.load(path) for path in given}
     for path, tail in tails.items():
         if tail.classes != list(names):
             raise HeadError(

@@ -16,7 +16,7 @@ from bottleneck.advising.rule import decide
 from bottleneck.errors import HeadError, LabelsError, UnknownNameError
 from bottleneck.fitting import Features, SearchOptions
 from tests.helpers.codes import layered_cache
-from tests.helpers.datasets import cache_of_layers, reject_row, several, written_cache
+from tests.helpers.datasets import cache_of_layers, clouds, reject_row, several, written_cache
 from tests.helpers.tuning import BOUNDARY, QUICK, hard_images, maps_cache
 
 LARGE, MEDIUM, SMALL = 1260, 900, 75  # of which four fifths train
@@ -246,6 +246,14 @@ def test_a_cache_without_labels_is_refused(tmp_path: Path) -> None:
     path = written_cache(tmp_path / "cache", np.zeros((4, 2), np.float32), [""] * 4)
     with pytest.raises(LabelsError, match="no labelled image"):
         bn.advise(path)
+
+
+def test_the_name_of_one_tail_is_no_list_of_letters(tmp_path: Path) -> None:
+    codes, y = clouds(30)
+    cache = written_cache(tmp_path / "cache", codes, [f"class{k}" for k in y])
+    for tail in (tmp_path / "tail.safetensors", str(tmp_path / "tail.safetensors")):
+        with pytest.raises(HeadError, match=r"no head at .*tail\.safetensors"):
+            bn.advise(cache, tuned=tail)
 
 
 def test_a_tail_is_compared_on_the_images_that_it_kept_back(tmp_path: Path) -> None:
