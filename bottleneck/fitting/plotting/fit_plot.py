@@ -16,6 +16,7 @@ from bottleneck.fitting.plotting.style import (
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.scoring.scores import ClassificationScore, Score
 from bottleneck.fitting.selection.search_result import SearchResult
+from bottleneck.runtime import escape_unprintable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,5 +134,5 @@ def _draw_confusion(axes: "Axes", heldout: ClassificationScore) -> None:
 
 
 def _shortened(name: str) -> str:
-    name = name.encode(errors="backslashreplace").decode()  # bytes of a folder that are not UTF-8
+    name = escape_unprintable(name)  # bytes that are not UTF-8, control characters
     return name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -75,12 +76,17 @@ def test_the_cells_are_the_confusion_matrix(result: FitResult) -> None:
     assert not any(text.get_parse_math() for text in axes.get_yticklabels())
 
 
-def test_a_class_whose_folder_is_not_named_in_utf8_is_drawn(
-    result: FitResult, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "drawn"), [("b\udce9", "b\\udce9"), ("be\x1bes", "be\\x1bes"), ("b\nes", "b\\nes")]
+)
+def test_characters_of_a_class_that_cannot_be_drawn_are_escaped(
+    result: FitResult, tmp_path: Path, name: str, drawn: str
 ) -> None:
-    score = score_classes(np.arange(2), np.arange(2), ["ants", "b\udce9"], split="test")
+    score = score_classes(np.arange(2), np.arange(2), ["ants", name], split="test")
     dataclasses.replace(result, heldout=score).plot(tmp_path / "fit.svg")
-    assert "b\\udce9" in (tmp_path / "fit.svg").read_text("utf-8")
+    picture = (tmp_path / "fit.svg").read_text("utf-8")
+    assert drawn in picture
+    ElementTree.fromstring(picture)  # a control character would not be XML
 
 
 def test_many_classes_have_no_names_and_no_numbers(result: FitResult) -> None:
