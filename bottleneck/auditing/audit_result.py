@@ -196,7 +196,12 @@ class AuditResult(PreformattedText):
             yield "outlier", "", far.path, far.split, far.label, "", f"{far.score:.3f}"
 
     def __str__(self) -> str:
-        """Format what was examined and, in short sections, what was found."""
+        """Format the labels and everything else."""
+        labels = f"{self.summary}\n\n" if self.summary else ""
+        return labels + self.format()
+
+    def format(self) -> str:
+        """Format what was examined and, in short sections, what was found; without the labels."""
         sections = [
             [str(self.examined)],
             self._same_bytes(),

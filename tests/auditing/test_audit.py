@@ -120,6 +120,7 @@ def test_labels_and_splits_may_come_from_a_csv(planted: Path, extract_tiny: Extr
     assert found.leaks == 0
     assert found.labels.score is None
     assert found.summary is not None
+    assert str(found) == f"{found.summary}\n\n{found.format()}"
     assert [group.across_groups for group in found.duplicates].count(True) > 0
     assert {one.path for one in found.suspects} <= {"train/bees/wrong.jpg"}
     assert found.labels.examined == 39

@@ -11,7 +11,7 @@ from bottleneck.cli.options import (
     names_option,
     overwrite_option,
 )
-from bottleneck.cli.output import print_result, print_written, read_labels
+from bottleneck.cli.output import print_either, print_written, read_labels
 from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH
 
@@ -63,5 +63,5 @@ def audit(
         result = run(store, layers=layers or "all", labels=images, memory=memory, on_progress=show)
     if out is not None:
         result.to_csv(out)
-    print_result(result, as_json=as_json)
+    print_either(result.format(), result.to_dict(), as_json=as_json)
     print_written(out)
