@@ -251,6 +251,7 @@ class LinearSVM(_Linear):
     ) -> None:
         """Learn a temperature from margins of rows that the classifier was not trained on."""
         if not self.probability:
+            self.__dict__.pop("calibration_", None)  # of an earlier fit, to other rows
             return
         fewest = int(np.bincount(targets).min())
         if fewest < 2:

@@ -347,7 +347,13 @@ def test_predict_proba_without_probability_names_the_option() -> None:
         model.predict_proba(X)
     assert "needs LinearSVM(probability=True)" in str(caught.value.__cause__)
     assert hasattr(LinearSVM(probability=True), "predict_proba")
-    for unfitted in (LinearSVM(probability=True), model.set_params(probability=True)):
+    refitted = LinearSVM(probability=True).fit(X, y).set_params(probability=False).fit(-X, y)
+    refitted.set_params(probability=True)  # the temperature was that of other rows
+    for unfitted in (
+        LinearSVM(probability=True),
+        model.set_params(probability=True),
+        refitted,
+    ):
         with pytest.raises(NotFittedError):
             unfitted.predict_proba(X)
 
