@@ -12,6 +12,7 @@ from bottleneck.runtime import format_names
 
 _SEED = 0  # the same rows always have the same folds
 _ROUNDS = 3  # in which a group is assigned, or moved; more changed little
+_WITHOUT_FOLDS = "train without cross-validation: `bottleneck.fit` with one value of `c` and `cv=0`"
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Training rows and validation rows of a fold, ascending."""
@@ -247,25 +248,32 @@ def group_codes(codes: NDArray[np.integer[Any]], names: Sequence[str]) -> NDArra
 
 
 def _smallest_class(training: TrainingSet, names: Sequence[str] = ()) -> int:
-    """Return the number of images or groups of the smallest class; at least 2."""
+    """Return the number of images or groups of the smallest class; at least 2.
+
+    Of several labels an image, that of all images or groups.
+    """
     targets, groups, k = training.targets, training.groups, training.classes
+    unit = "image" if groups is None else "group"
     if training.multilabel:
-        counts = np.array([len(targets) if groups is None else len(np.unique(groups))])
-    elif groups is None:
+        units = len(targets) if groups is None else len(np.unique(groups))
+        if units < 2:
+            raise LabelsError(
+                f"there is a single training {unit}: cross-validation needs 2",
+                hint=f"add another {unit}, or {_WITHOUT_FOLDS}",
+            )
+        return units
+    if groups is None:
         counts = np.bincount(targets, minlength=k)
     else:
         width = int(groups.max()) + 1
         counts = np.bincount(np.unique(targets * width + groups) // width, minlength=k)
     if counts.min() < 2:
-        unit = "image" if groups is None else "group"
-        named = names if not training.multilabel else ()
-        small = [repr(name) for name, count in zip(named, counts, strict=False) if count < 2]
+        small = [repr(name) for name, count in zip(names, counts, strict=False) if count < 2]
         listed = f" ({format_names(small)})" if small else ""
         raise LabelsError(
             f"{(counts < 2).sum()} of {len(counts)} classes have a single training {unit}"
             f"{listed}: cross-validation needs 2 in each",
-            hint="add images, leave the class out with a CSV of `labels`, or train without "
-            "cross-validation: `bottleneck.fit` with one value of `c` and `cv=0`",
+            hint=f"add images, leave the class out with a CSV of `labels`, or {_WITHOUT_FOLDS}",
         )
     return int(counts.min())
 

@@ -232,6 +232,16 @@ def test_a_single_image_or_group_is_refused_with_a_way_out(
         make_folds(rows(np.array(labels), max(labels) + 1, groups), 5)
 
 
+@pytest.mark.parametrize(("n", "groups", "unit"), [(4, ["a"] * 4, "group"), (1, None, "image")])
+def test_of_several_labels_a_single_group_is_refused_as_such(
+    n: int, groups: list[str] | None, unit: str
+) -> None:
+    targets = np.arange(n)[:, None] != np.arange(3)
+    message = rf"^there is a single training {unit}: cross-validation needs 2: add.*`cv=0`$"
+    with pytest.raises(LabelsError, match=message):
+        require_foldable(rows(targets, 3, groups), ["ant", "bee", "cat"])
+
+
 def test_classes_of_a_single_image_or_group_are_named_with_what_can_be_done() -> None:
     training = rows(np.array([0, 0, 1, 2, 2, 3]), 4)
     said = (
