@@ -14,6 +14,7 @@ from bottleneck.fitting.scoring.resampling import bootstrap_interval, resampled_
 from bottleneck.fitting.selection.fit_counter import FitCounter
 from bottleneck.fitting.selection.fold_search import FoldSearch
 from bottleneck.fitting.selection.folds import make_folds
+from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.selection.power_law import fit_power_law, power_law
 from bottleneck.linear import SEARCH_TOL, ClassifierOptions, TrainingSet
 from bottleneck.runtime import OnProgress, PreformattedText, ignore_progress
@@ -184,8 +185,8 @@ def learning_curve(
 
     Raises
     ------
-    InvalidOptionError
-        `folds` is below 2.
+    UnknownNameError, InvalidOptionError
+        An option has a value that is not allowed: `folds` is below 2, `c` is no number above 0.
     LabelsError
         A class has too few images or groups for two folds.
 
@@ -199,6 +200,7 @@ def learning_curve(
     >>> [point.images for point in curve.points], curve.predicted.images
     ([40, 80, 160, 320], 640)
     """
+    SearchOptions(c=c, cv=folds, scaling=scaling, metric=metric)  # which refuses wrong values
     splits = make_folds(training, folds)
     weights = [share for share, draws in _DRAWN.items() for _ in range(draws)]
     fits = FitCounter(len(splits), on_progress, weights=weights, unit="fits of the curve")

@@ -1,6 +1,7 @@
 """Tests of the learning curve: its parts, its last point, and its extrapolation."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.fitting import CrossValidation, LearningCurve, SearchOptions, learning_curve
 from bottleneck.fitting.selection.learning_curve import CurvePoint, draw_part
 from bottleneck.linear import ArrayMatrix, ClassifierOptions, TrainingSet
@@ -123,3 +125,12 @@ def test_few_images_determine_no_law() -> None:
 
 def test_the_interval_of_a_point_ends_at_1() -> None:
     assert CurvePoint(100, 0.99, 0.01).interval == pytest.approx((0.9704, 1.0))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"c": -1.0}, {"c": math.nan}, {"metric": "loss"}, {"scaling": "auto"}, {"folds": 1}]
+)
+def test_values_that_are_not_allowed_are_refused(wrong: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"c": 0.01, "scaling": "none"} | wrong
+    with pytest.raises((InvalidOptionError, UnknownNameError)):
+        learning_curve(_training(16), SVM, **options)
