@@ -149,9 +149,10 @@ class UnknownNameError(BottleneckError, LookupError):
         likeness: float = 0.5,
     ) -> None:
         names = list(known)
-        near = get_close_matches(name, names, n=len(names) or 1, cutoff=likeness)
+        text = str(name)  # a caller in Python may give anything
+        near = get_close_matches(text, names, n=len(names) or 1, cutoff=likeness)
         # What begins with all of the name comes first: `layer3@2x2` is meant rather than `layer4`.
-        near = sorted(near, key=lambda other: not other.startswith(name))[:_MOST_SUGGESTIONS]
+        near = sorted(near, key=lambda other: not other.startswith(text))[:_MOST_SUGGESTIONS]
         suggestion = f"did you mean {_either(near)}?" if near else f"there is {_listing(names)}"
         super().__init__(
             f"unknown {kind}{f' of {of}' if of else ''} {name!r}: {suggestion}"

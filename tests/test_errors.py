@@ -48,6 +48,8 @@ def test_a_name_that_goes_on_as_the_given_one_is_suggested_first() -> None:
 
 def test_where_there_are_no_names_none_is_suggested() -> None:
     assert str(UnknownNameError("layer", "fc", [])).endswith("'fc': there is none")
+    of_python: Any = 3
+    assert str(UnknownNameError("layer", of_python, ["fc"])) == "unknown layer 3: there is fc"
 
 
 def test_a_value_of_many_lines_is_shown_on_one_and_a_long_one_cut() -> None:

@@ -239,7 +239,7 @@ def known_rows(
         where = f" in split {split!r}" if split else ""
         raise LabelsError(
             f"no labelled image{where} can be judged: {unknown}; the classifier knows "
-            f"{_listing(names)}"
+            f"{format_names(names, _MOST_KNOWN)}"
         )
     return rows[known], unknown
 
@@ -308,7 +308,7 @@ class _Labels:
         name, count = counts.most_common(1)[0]
         raise LabelsError(
             f"{(~known).sum()} images have labels that the head does not know, for example "
-            f"{name!r} ({count} images); it knows {_listing(names)}"
+            f"{name!r} ({count} images); it knows {format_names(names, _MOST_KNOWN)}"
         )
 
     def _count_rows(self) -> list[int]:
@@ -335,10 +335,6 @@ def name_form(name: str) -> str:
     """Return a name without the differences of spellings: case, blanks, Unicode form."""
     # macOS writes names of files with their accents apart (NFD).
     return "".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
-def _listing(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_KNOWN])
 
 
 def class_targets(images: ImageTable, rows: NDArray[np.int64]) -> tuple[list[str], NDArray[Any]]:

@@ -1,6 +1,7 @@
 """Collect what a report shows: judge the head, audit the cache, compare layers, draw a curve."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -154,4 +155,4 @@ def _draw_curve(
 def _recorded_c(head: Head) -> float | None:
     """Return the C that a head's record names; a record is for information, and may lack it."""
     c = head.training_record.get("c")
-    return c if isinstance(c, float) and c > 0 else None
+    return c if isinstance(c, float) and 0 < c < math.inf else None

@@ -104,7 +104,7 @@ def format_names(names: Sequence[str], most: int = 5) -> str:
     'ant, bee and 2 more'
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return escape_unprintable(", ".join(names[:most])) + more
 
 
 def format_rejected(reasons: Mapping[str, str], what: str = "rejected", end: str = "") -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import shutil
 from base64 import b64decode
@@ -365,7 +366,7 @@ def test_images_whose_other_split_has_no_usual_name_are_all_judged_for_an_unknow
 ) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text(images.read_text().replace(",test\n", ",holdout\n"))
-    other = replace(bn.Head.load(head), training_record={"cv": "five"})  # another program's
+    other = replace(bn.Head.load(head), training_record={"cv": "five", "c": math.inf})  # another's
     result, page = quick(cache, other, tmp_path / "all.html", labels=labels)
     assert result.score.n == 61
     assert "If the head was trained on them" in section(page, "verdict").text

@@ -81,7 +81,13 @@ def test_names_keep_to_their_line(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("names", "text"),
-    [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (list("abcd"), "a, b and 2 more")],
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b"], "a, b"),
+        (list("abcd"), "a, b and 2 more"),
+        (["\x1b"], "\\x1b"),
+    ],
 )
 def test_names_beyond_the_first_are_counted(names: list[str], text: str) -> None:
     assert format_names(names, most=2) == text
