@@ -141,3 +141,13 @@ def test_a_network_without_a_program_is_refused() -> None:
         BackboneError, match=r"cannot be traced as a program: .* neither on an image"
     ):
         network.program(["layer2"], relu=True, pool="avg")
+
+
+@pytest.mark.filterwarnings("ignore")  # that TorchScript is deprecated
+def test_torchscript_has_no_program_and_is_refused_as_such() -> None:
+    part = nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 3)), nn.ReLU())
+    whole = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    for network, name in ((part, "Conv2d"), (whole, "Sequential")):
+        backbone = load_backbone(network, transform=SMALL)
+        with pytest.raises(BackboneError, match=rf"a TorchScript program \({name}\) .*nn.Module"):
+            backbone.program(["1"], relu=True, pool="avg")

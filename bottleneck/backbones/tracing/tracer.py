@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.jit import ScriptModule
 
 from bottleneck.backbones.layers.hooks import Hook
 from bottleneck.backbones.layers.truncated import suppress_early_exit
-from bottleneck.errors import USER_CODE_EXCEPTIONS
+from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
 
 # The number of images by which sizes are computed, on the meta device: it costs nothing there. A
 # size that is a multiple of this prime counts images. Should it be one by chance, the program is
@@ -125,6 +126,8 @@ class NetworkTracer(fx.Tracer):
 
         Raises
         ------
+        BackboneError
+            It runs a TorchScript program.
         Exception
             Whatever the network raises when it is run on symbols.
         """
@@ -153,6 +156,12 @@ class NetworkTracer(fx.Tracer):
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> Any:
         """Trace the call of a module, then its hook."""
+        if isinstance(m, ScriptModule):
+            raise BackboneError(
+                f"a TorchScript program ({m.original_name}) cannot be traced: it runs on tensors "
+                "alone",
+                hint="extract with the nn.Module that it was made from, into another cache",
+            )
         if self._values and m in self._values.modules:
             return forward(*args, **kwargs)  # torch.fx traces the call of any module
         return self._run_hook(m, args, super().call_module(m, forward, args, kwargs))
