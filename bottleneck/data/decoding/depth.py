@@ -30,8 +30,8 @@ class PixelDepth:
     floating : int
         Those of them whose pixels are floating-point numbers.
     limits : tuple of 2 float, or None
-        Percentiles 0.1 and 99.9 of the values of deep images, all of equal weight; None if there
-        are none.
+        Percentiles 0.1 and 99.9 of the values of deep images, all of equal weight; where these are
+        equal, the second is greater by 1. None if there are none.
     """
 
     tried: int
@@ -91,4 +91,4 @@ def _limits(samples: list[NDArray[np.float64]]) -> tuple[float, float] | None:
     # Values that occur: a range of 16-bit images is of whole numbers.
     low = float(np.percentile(values, PERCENTILES[0], method="lower"))
     high = float(np.percentile(values, PERCENTILES[1], method="higher"))
-    return low, max(high, low + 1)
+    return low, high if high > low else low + 1

@@ -56,8 +56,17 @@ def test_floating_point_images_are_recognised_and_nan_and_infinity_left_out(tmp_
     Image.fromarray(values).save(tmp_path / "a.tif")
     found = measure_depth(open_images(tmp_path), 5)
     assert (found.floating, found.looks_black) == (1, False)
-    assert found.limits is not None
-    assert found.limits[1] >= 1
+    assert found.limits == (float(values[0, 2]), 1)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.05), (-0.4, 0.3), (2000.25, 2000.5)])
+def test_floating_point_images_fill_less_than_a_unit(
+    tmp_path: Path, low: float, high: float
+) -> None:
+    values = np.linspace(low, high, 10_000, dtype=np.float32).reshape(100, 100)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    wanted = pytest.approx((low, high), abs=(high - low) / 100)
+    assert measure_depth(open_images(tmp_path), 5).limits == wanted
 
 
 def test_images_of_one_value_have_limits_that_ascend(tmp_path: Path) -> None:
