@@ -75,7 +75,7 @@ class ContainerSource:
             A container cannot be read.
         """
         members = open_members(root, names)
-        _require_distinct(root, members.table.path)
+        require_distinct(root, members.table.path)
         source = cls(root, names, members.table, open_members)
         source.__dict__["_members"] = members  # the class is frozen
         return source
@@ -130,7 +130,26 @@ class ContainerSource:
         return type(self), (root, self.names, self.table, self.open_members)
 
 
-def _require_distinct(root: Path, paths: StringColumn) -> None:
+def require_distinct(root: Path, paths: StringColumn) -> None:
+    """Require that no two images have one path.
+
+    Parameters
+    ----------
+    root : Path
+        What the paths are relative to, for the message.
+    paths : StringColumn
+
+    Raises
+    ------
+    ImagesTableError
+        Two images have one.
+
+    Examples
+    --------
+    >>> require_distinct(Path("data"), StringColumn(["1.jpg", "2.jpg", "1.jpg"]))
+    Traceback (most recent call last):
+    bottleneck.errors.ImagesTableError: data/1.jpg: images 1 and 3 have this name; an image is ...
+    """
     if all(one < next_ for one, next_ in pairwise(paths)):  # as most archives are packed
         return
     for first, second, name in find_repeats(lambda: paths, len(paths)):

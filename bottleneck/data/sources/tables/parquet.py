@@ -19,7 +19,7 @@ from bottleneck.data.reading import (
     refusing_damage,
     rejecting_unreadable,
 )
-from bottleneck.data.sources.container import ContainerSource
+from bottleneck.data.sources.container import ContainerSource, require_distinct
 from bottleneck.data.sources.container_names import split_of_container
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.notes import SourceNotes
@@ -60,7 +60,8 @@ def open_parquet_images(root: Path, names: tuple[str, ...]) -> ContainerSource |
     ImagesNotFoundError
         A file does not exist.
     ImagesTableError
-        A file is not Parquet, has no column of images, or some hold images and others paths.
+        A file is not Parquet, has no column of images, or names an image twice; or some hold images
+        and others paths.
     MissingPackageError
         pyarrow is not installed.
     OSError
@@ -69,7 +70,9 @@ def open_parquet_images(root: Path, names: tuple[str, ...]) -> ContainerSource |
     found = [_look_through(root, name) for name in names]
     with_images = [file for file in found if file.columns.data]
     if not with_images:
-        return FileSource.from_columns(root, _concatenate(found), _notes(found))
+        columns = _concatenate(found)
+        require_distinct(root, StringColumn(map(posixpath.normpath, columns.path)))
+        return FileSource.from_columns(root, columns, _notes(found))
     if len(with_images) < len(found):
         paths = next(file for file in found if not file.columns.data)
         raise ImagesTableError(

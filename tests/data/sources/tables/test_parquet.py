@@ -91,6 +91,17 @@ def test_paths_in_a_table_are_files_beside_it(tmp_path: Path) -> None:
     assert [source.read(0), source.read(1)] == [png(1), png(0)]
 
 
+@pytest.mark.parametrize("again", ["images/1.png", "./images//1.png", "images\\1.png"])
+def test_a_path_in_two_rows_is_refused(tmp_path: Path, again: str) -> None:
+    write_parquet(tmp_path / "a.parquet", {"path": ["images/1.png", "images/2.png"]})
+    write_parquet(tmp_path / "b.parquet", {"path": ["images/3.png", again]})
+    with pytest.raises(
+        ImagesTableError, match=r"images/1\.png: images 1 and 4 have this name"
+    ) as e:
+        open_images(tmp_path)
+    assert one_line(e)
+
+
 def test_a_row_without_bytes_is_the_file_that_it_names(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(png(1))
     values = [{"bytes": None, "path": "1.png"}, {"bytes": None, "path": "2.png"}, None]
