@@ -81,8 +81,9 @@ def find_columns(file: Path, schema: Any) -> ParquetColumns:
         path = f"{image}.path" if kinds[image] == "struct with path" else ""
     else:
         texts = [field.name for field in schema if str(field.type) in _STRING]
-        data, path = "", _first_named(texts, _PATH_NAMES + _IMAGE_NAMES)
-    if not data and not path:
+        image = path = _first_named(texts, _PATH_NAMES + _IMAGE_NAMES)
+        data = ""
+    if not image:
         raise ImagesTableError(
             f"{file} has no column of images: there must be one of binary values, of "
             f"struct<bytes, path>, or of texts called path; it has {seen}"
@@ -90,7 +91,7 @@ def find_columns(file: Path, schema: Any) -> ParquetColumns:
     columns = [field.name for field in schema if field.name not in encoded]
     label = _label_column(file, columns, features)
     split, group = (_first_named(columns, names) for names in (_SPLIT_NAMES, _GROUP_NAMES))
-    used = {label, split, group, path, data.removesuffix(".bytes")}
+    used = {image, label, split, group}
     return ParquetColumns(
         data=data,
         path=path,

@@ -91,6 +91,14 @@ def test_paths_in_a_table_are_files_beside_it(tmp_path: Path) -> None:
     assert [source.read(0), source.read(1)] == [png(1), png(0)]
 
 
+def test_a_column_whose_name_has_a_dot_is_used_by_itself(tmp_path: Path) -> None:
+    columns = {"image.bytes": [png(1), png(2)], "image.height": [8, 8], "label": [0, 1]}
+    source = open_images(write_parquet(tmp_path / "a.parquet", columns))
+    assert [source.read(row) for row in (0, 1)] == [png(1), png(2)]
+    remarks = summarize_images(source).remarks()
+    assert remarks == ["columns that are not used: 'image.height'"]
+
+
 @pytest.mark.parametrize("again", ["images/1.png", "./images//1.png", "images\\1.png"])
 def test_a_path_in_two_rows_is_refused(tmp_path: Path, again: str) -> None:
     write_parquet(tmp_path / "a.parquet", {"path": ["images/1.png", "images/2.png"]})
