@@ -230,6 +230,24 @@ class ImageTable:
         return cls(*texts, size, mtime)
 
 
+def is_storable(text: str) -> bool:
+    r"""Return whether a text can be written to ``images.csv`` and to shards.
+
+    A NUL cannot, nor half of a surrogate pair, which JSON and arrays may hold. Escaped bytes can,
+    as in file names that are not UTF-8 (``surrogateescape``).
+
+    Examples
+    --------
+    >>> is_storable("bee"), is_storable("\udcff"), is_storable("\ud83d"), is_storable("a\0")
+    (True, True, False, False)
+    """
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 def _categorical(texts: Sequence[str]) -> CategoricalColumn:
     return texts if isinstance(texts, CategoricalColumn) else CategoricalColumn(texts)
 

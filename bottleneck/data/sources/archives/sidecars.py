@@ -10,6 +10,7 @@ from bottleneck.data.labels import SEPARATOR
 from bottleneck.data.sources.unused import note_unused
 from bottleneck.data.table.blocks import in_blocks
 from bottleneck.data.table.categorical_column import CategoricalColumn
+from bottleneck.data.table.image_table import is_storable
 from bottleneck.data.table.text_matching import find_repeats
 from bottleneck.errors import ImagesTableError
 
@@ -199,7 +200,7 @@ class Sidecars:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         text = str(value).strip()
-        if not isinstance(value, str | int) or isinstance(value, bool) or "\0" in text:
+        if not isinstance(value, str | int) or isinstance(value, bool) or not is_storable(text):
             what = f"its {key} is {text[:40]!r}, neither a text nor a whole number"
             raise self._error(name, what)
         return text

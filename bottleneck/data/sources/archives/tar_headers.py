@@ -216,6 +216,8 @@ def _parse_header(
     described = _KINDS.get(kind, "other")
     if kind in b"0\x007" and any(key.startswith("GNU.sparse") for key in extended):
         described, name = "sparse", extended.get("GNU.sparse.name", name)
+    if b"\0" in name:
+        raise _BadHeaderError("a name with a NUL")
     if described == "file" and name.endswith(b"/"):
         described = "other"  # v7 has no type for folders
     target = extended.get("linkpath") or block[157:257].split(b"\0", 1)[0]

@@ -14,7 +14,7 @@ from bottleneck.data.sources.parts import locate
 from bottleneck.data.sources.random_access import FileStamp
 from bottleneck.data.split_names import canonical_split
 from bottleneck.data.table.categorical_column import CategoricalColumn
-from bottleneck.data.table.image_table import ImageTable, TextColumns
+from bottleneck.data.table.image_table import ImageTable, TextColumns, is_storable
 from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import ImagesTableError
 
@@ -258,7 +258,7 @@ def _several_labels(file: Path, name: str, labels: NDArray[Any]) -> CategoricalC
 def _text(file: Path, name: str, value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str) or not is_storable(value):
         raise ImagesTableError(
             f"{file}: {name!r} holds {str(value)[:40]!r}: give integers or texts"
         )

@@ -144,7 +144,7 @@ class ParquetMembers:
         data = self._groups.value(number, group, file.columns.data, place)
         if data is None and file.columns.path:
             path = self._groups.value(number, group, file.columns.path, place)
-            if path:
+            if path and "\0" not in path:
                 return read_image_bytes(file.stamp.path.parent / path)
         if data is None:
             raise ImageError("cannot be read: the row has no image")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bottleneck.data.labels import SEPARATOR
+from bottleneck.data.table.image_table import is_storable
 from bottleneck.errors import ImagesTableError
 
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png")
@@ -151,12 +152,14 @@ def _text(value: Any, names: Sequence[str]) -> str:
             return ""
         if not 0 <= value < len(names):
             raise ValueError(f"there are {len(names)} classes")
-        return names[value]
-    if not isinstance(value, str):
+        text = names[value]
+    elif isinstance(value, str):
+        text = value.strip()
+    else:
         raise ValueError("neither a text nor an integer")
-    if "\0" in value:
-        raise ValueError("it has a NUL character")
-    return value.strip()
+    if not is_storable(text):
+        raise ValueError("its text has a NUL, or half of a surrogate pair")
+    return text
 
 
 def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
@@ -212,7 +215,7 @@ def _class_names(file: Path, label: str, feature: Any) -> tuple[str, ...]:
                 f"{file}: column {label!r} has a class {name!r}, but {SEPARATOR} stands between "
                 "the names of several classes: rename it"
             )
-    return tuple(str(name).replace("\0", "") for name in names)
+    return tuple(map(str, names))
 
 
 def _first_named(columns: Sequence[str], names: Sequence[str]) -> str:

@@ -131,6 +131,8 @@ def test_an_image_without_a_class_among_those_that_have_one_has_no_label(tmp_pat
         ({"1.jpg": b"", "1.json": b'{"label": {"a": 1}}'}, "'1.json': its label is"),
         ({"1.jpg": b"", "1.json": b'{"label": true}'}, "'1.json': its label is"),
         ({"1.jpg": b"", "1.json": b'{"label": "a\\u0000"}'}, "'1.json': its label is"),
+        ({"1.jpg": b"", "1.json": b'{"label": "a\\ud83d"}'}, "'1.json': its label is"),
+        ({"1.jpg": b"", "1.json": b'{"split": "a\\ud83d"}'}, "'1.json': its split is"),
         ({"1.jpg": b"", "1.json": b" " * ((1 << 20) + 1)}, "more than 1048576 bytes of a JSON"),
         ({"1.jpg": b"", "1.json": b'{"label": 3.5}'}, "'3.5', neither a text nor a whole number"),
         ({"1.big.jpg": b"", "1.big.json": b"{", "1.cls": b"7"}, "'1.big.json': is not JSON"),

@@ -222,6 +222,16 @@ def test_a_size_of_pax_that_is_none_is_refused(tmp_path: Path, size: bytes) -> N
         entries(path)
 
 
+def test_a_name_of_pax_with_a_nul_is_refused(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("1.jpg")
+    member.pax_headers = {"path": "a\0b.jpg"}
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.addfile(member)
+    with pytest.raises(ImagesTableError, match="a name with a NUL at byte 1024") as caught:
+        entries(tmp_path / "a.tar")
+    assert one_line(caught)
+
+
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
 def test_a_compressed_archive_is_refused_with_the_reason(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.tar"

@@ -126,6 +126,7 @@ def test_pixels_of_16_bits_keep_their_values(tmp_path: Path, save: Callable[...,
         ({"images": picture(0, 3, 8, 8), "labels": [0.5, 1, 2]}, "holds float64: give integers"),
         ({"images": picture(0, 3, 8, 8), "labels": [[0, 2]] * 3}, "other values than 0 and 1"),
         ({"images": picture(0, 3, 8, 8), "labels": [[[1]]] * 3}, r"shape \(3, 1, 1\)"),
+        ({"images": picture(0, 2, 8, 8), "labels": ["a\ud83d", "b"]}, r"holds 'a\\ud83d': give"),
         (
             {"images": picture(0, 3, 8, 8), "labels": np.array([{}, 1, ""], dtype=object)},
             r"a\.npz: 'labels' holds Python objects, .*: save labels\.astype\(str\)",

@@ -112,14 +112,16 @@ def test_a_path_in_two_rows_is_refused(tmp_path: Path, again: str) -> None:
 
 def test_a_row_without_bytes_is_the_file_that_it_names(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(png(1))
-    values = [{"bytes": None, "path": "1.png"}, {"bytes": None, "path": "2.png"}, None]
+    paths = ["1.png", "2.png", "1\0.png"]
+    values = [*({"bytes": None, "path": path} for path in paths), None]
     source = open_images(write_parquet(tmp_path / "tables" / "a.parquet", {"image": values}))
     with pytest.raises(ImageError, match="No such file"):
         source.read(0)
     (tmp_path / "tables" / "1.png").write_bytes(png(1))
     assert source.read(0) == png(1)
-    with pytest.raises(ImageError, match="the row has no image"):
-        source.read(2)
+    for row in (2, 3):
+        with pytest.raises(ImageError, match="the row has no image"):
+            source.read(row)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +185,11 @@ def test_splits_and_groups_are_columns(tmp_path: Path) -> None:
             {"image": [{"bytes": b"x", "path": "1"}], "label": [0]},
             huggingface(label=class_label("a|b", "b")),
             r"has a class 'a\|b'",
+        ),
+        (
+            {"image": [{"bytes": b"x", "path": "1"}], "label": [0]},
+            huggingface(label=class_label("a\ud83d", "b")),
+            "row 1 of column 'label' is '0': its text has a NUL, or half of a surrogate pair",
         ),
         (
             {"image": [{"bytes": b"x", "path": "1"}], "category": [{"id": 5}]},
