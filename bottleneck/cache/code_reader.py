@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
 from bottleneck.cache.format.hdf5 import Dataset as StoredCodes
 from bottleneck.cache.format.series import SeriesLike
-from bottleneck.cache.format.shard import open_shard
-from bottleneck.cache.reading import rows_as_slice
+from bottleneck.cache.reading import CacheReader, rows_as_slice
 
 _MAX_OPEN_SHARDS = 32
 _MOST_SPARSE = 2  # rows that are read at once for each one that is wanted
@@ -27,14 +25,14 @@ class CodeReader:
 
     Attributes
     ----------
-    cache : CacheDirectory
+    cache : CacheReader
     series : str or Series
         A complete layer, or a view of it.
     rows : ndarray of int64, shape (n,)
         Rows of the cache, each valid; item i is row ``rows[i]``.
     """
 
-    cache: CacheDirectory
+    cache: CacheReader
     series: SeriesLike
     rows: NDArray[np.int64]
     _open: OrderedDict[int, tuple[ExitStack, StoredCodes]] = field(default_factory=OrderedDict)
@@ -92,7 +90,7 @@ class CodeReader:
         if len(self._open) >= _MAX_OPEN_SHARDS:
             self._open.popitem(last=False)[1][0].close()
         with ExitStack() as stack:
-            opened = stack.enter_context(open_shard(self.cache.shard_path(self.series, shard)))
+            opened = stack.enter_context(self.cache.open_shard(self.series, shard))
             if shard not in self._verified:
                 self.cache.verify_open(self.series, shard, opened)
                 self._verified.add(shard)

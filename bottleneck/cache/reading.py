@@ -155,10 +155,8 @@ class CacheReader(CacheDirectory):
             known = self._image_keys.get(shard)
             # The other layer may lack an image that could not be read then: its key is 0.
             if known is None or not known[valid[places]].all():
-                with open_shard(self.shard_path(layer, shard)) as opened:
-                    texts = [text[:_DIGITS] or "0" for text in opened.image_digests()]
-                known = np.array([int(text, 16) for text in texts], dtype=np.uint64)
-                self._image_keys[shard] = known
+                with self.open_shard(layer, shard) as opened:
+                    known = self._image_keys[shard] = _keys(opened)
             keys[places] = known
         return keys[valid], np.flatnonzero(valid)
 
@@ -269,7 +267,7 @@ class CacheReader(CacheDirectory):
         ShardError
             The shard is absent, damaged, or holds other rows or images.
         """
-        with self._open(series, shard) as opened:
+        with self.open_shard(series, shard) as opened:
             self.verify_open(series, shard, opened)
             return opened.read_codes()
 
@@ -300,20 +298,48 @@ class CacheReader(CacheDirectory):
             The shard is absent, damaged, or holds other rows or images.
         """
         series = Series(layer, view)
-        with self._open(series, shard) as opened:
+        with self.open_shard(series, shard) as opened:
             if verify:
                 self.verify_open(series, shard, opened)
             yield from opened.blocks(rows)
 
     @contextmanager
-    def _open(self, series: SeriesLike, shard: int) -> Iterator[OpenShard]:
-        """Open a shard; errors say how to repair it, or that there is no such series."""
+    def open_shard(self, series: SeriesLike, shard: int) -> Iterator[OpenShard]:
+        """Open a shard; errors say how to repair it, or that there is no such series.
+
+        Parameters
+        ----------
+        series : str or Series
+        shard : int
+
+        Yields
+        ------
+        OpenShard
+
+        Raises
+        ------
+        CacheError
+            The layer has no such view.
+        UnknownNameError
+            The cache has no such layer.
+        ShardError
+            The shard is absent, cut short, or not a shard; or the caller finds it damaged.
+        """
         try:
             with open_shard(self.shard_path(series, shard)) as opened:
                 yield opened
         except ShardError as error:
             self._require_begun(Series.of(series))
             raise ShardError(f"{error}: `bottleneck.repair` makes it again") from error
+
+
+def _keys(opened: OpenShard) -> NDArray[np.uint64]:
+    """Return the beginning of each image's digest as a number; 0 where none could be read."""
+    try:
+        keys = [int(text[:_DIGITS] or "0", 16) for text in opened.image_digests()]
+    except ValueError as error:  # no other byte of the shard has been verified either
+        raise ShardError(f"{opened.path}: its digests of images are damaged: {error}") from error
+    return np.array(keys, dtype=np.uint64)
 
 
 def rows_as_slice(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bottleneck.cache import code_reader as module
+from bottleneck.cache import code_reader, reading
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import (
@@ -39,7 +39,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return open_shard(path)
 
-    monkeypatch.setattr(module, "open_shard", spy)
+    monkeypatch.setattr(reading, "open_shard", spy)
     return names
 
 
@@ -111,7 +111,7 @@ def test_shards_are_opened_when_they_are_needed_and_once(cache: Cache, opened: l
 def test_few_shards_are_open_at_a_time(
     cache: Cache, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MAX_OPEN_SHARDS", 1)
+    monkeypatch.setattr(code_reader, "_MAX_OPEN_SHARDS", 1)
     data = cache.dataset("layer")
     for item, row in ((0, 0), (5, 6), (0, 0)):
         assert data[item][0].tolist() == CODES[row].tolist()
@@ -125,7 +125,7 @@ def test_a_damaged_shard_is_refused(cache: Cache) -> None:
     shard.write_bytes(content)
     data = cache.dataset("layer")
     assert data[0][1] == 0
-    with pytest.raises(ShardError, match=r"00001\.h5.*sha256 differs"):
+    with pytest.raises(ShardError, match=r"00001\.h5.*sha256 differs.*repair` makes it again"):
         data[5]
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from bottleneck.cache import Cache, Series, ShardData, open_cache, write_shard
-from bottleneck.cache.format.shard import OpenShard
+from bottleneck.cache.format.shard import OpenShard, open_shard
 from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.errors import CacheError, InvalidOptionError, ShardError, UnknownNameError
 from tests.helpers.datasets import cache_of_layers, written_cache
+from tests.helpers.image_tables import one_line
 from tests.helpers.shards import read_shard
 
 CODES = np.random.default_rng(0).random((3, 20, 4), dtype=np.float32)  # view, row, value
@@ -228,3 +229,14 @@ def test_a_digest_that_one_layer_lacks_is_read_from_the_other(
     keys, found = cache.image_keys("late")
     assert (found.tolist(), keys.tolist()) == (list(range(20)), [key(row) for row in range(20)])
     assert len(read_files) == 3 + 1
+
+
+def test_a_digest_that_is_none_is_of_a_damaged_shard(tmp_path: Path) -> None:
+    cache = two_layers(tmp_path / "c")
+    path = cache.shard_path("late", 2)
+    with open_shard(path) as opened:
+        digest = opened.image_digests()[1]
+    path.write_bytes(path.read_bytes().replace(digest.encode(), b"x" + digest[1:].encode()))
+    with pytest.raises(ShardError, match=r"00002\.h5: its digests .*repair` makes it again") as e:
+        cache.image_keys("late")
+    assert one_line(e)
