@@ -17,6 +17,7 @@ from bottleneck.runtime import (
     format_size,
     format_table,
     pending_by_task,
+    require_positive,
 )
 from bottleneck.spec import Spec
 
@@ -191,7 +192,7 @@ class CacheStatus(PreformattedText):
 
 def describe(
     cache: CacheDirectory,
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     *,
     shards: Collection[int] | None = None,
     tasks: int = 1,
@@ -201,16 +202,23 @@ def describe(
     Parameters
     ----------
     cache : CacheDirectory
-    layers : sequence of str
+    layers : str or sequence of str
         The layers to describe, whether begun or not. All that were begun unless given.
     shards : collection of int, optional
         The shards to look at. All unless given.
     tasks : int
         Number of array tasks among which the missing shards are divided.
+
+    Raises
+    ------
+    InvalidOptionError
+        `tasks` is below 1, or no whole number.
     """
+    require_positive("tasks", tasks)
     shards = range(cache.shard_count) if shards is None else shards
     begun = cache.layers
-    layers = [canonical_name(name, cache.spec.pool) for name in layers]
+    given = [layers] if isinstance(layers, str) else layers
+    layers = [canonical_name(name, cache.spec.pool) for name in given]
     status: dict[str, LayerStatus] = {}
     reasons: dict[int, str] = {}
     for layer in dict.fromkeys([*(layers or begun), *begun]):

@@ -63,7 +63,7 @@ class Cache(CacheReader):
 
     def status(
         self,
-        layers: Sequence[str] = (),
+        layers: str | Sequence[str] = (),
         *,
         shards: Collection[int] | None = None,
         tasks: int = 1,
@@ -72,7 +72,7 @@ class Cache(CacheReader):
 
         Parameters
         ----------
-        layers : sequence of str
+        layers : str or sequence of str
             The layers to describe, whether begun or not. All that were begun unless given.
         shards : collection of int, optional
             The shards to look at. All unless given.
@@ -241,13 +241,13 @@ def cache_path(cache: CacheLike) -> Path:
     return Path(cache) if isinstance(cache, (str, os.PathLike)) else open_cache(cache).path
 
 
-def status(cache: CacheLike, layers: Sequence[str] = (), tasks: int = 1) -> CacheStatus:
+def status(cache: CacheLike, layers: str | Sequence[str] = (), tasks: int = 1) -> CacheStatus:
     """Return finished, rejected and missing rows of each layer of a cache.
 
     Parameters
     ----------
     cache : str, path, Cache or object with an attribute ``cache``
-    layers : sequence of str
+    layers : str or sequence of str
         The layers to describe, whether begun or not. All that were begun unless given.
     tasks : int
         Number of array tasks among which the missing shards are divided.
@@ -256,6 +256,8 @@ def status(cache: CacheLike, layers: Sequence[str] = (), tasks: int = 1) -> Cach
     ------
     CacheError
         There is no cache at the path, or its ``spec.json`` or ``images.csv`` is damaged.
+    InvalidOptionError
+        `tasks` is below 1, or no whole number.
 
     Examples
     --------

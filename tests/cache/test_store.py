@@ -272,6 +272,13 @@ def test_a_cache_is_a_path_a_string_a_cache_or_a_result(cache: Path) -> None:
     assert status(store) == status(cache) == store.status()
 
 
+def test_a_status_is_of_one_layer_or_of_several(cache: Path) -> None:
+    assert list(status(cache, "layer3").layers) == ["layer3"]
+    assert list(status(cache, ["layer3", "layer2"]).layers) == ["layer3", "layer2"]
+    with pytest.raises(InvalidOptionError, match="`tasks=0`: must be at least 1"):
+        status(cache, tasks=0)
+
+
 def test_a_path_holds_codes_if_a_cache_is_there(cache: Path, photos: Path) -> None:
     store = open_cache(cache)
     assert all(map(holds_codes, [cache, str(cache), store, SimpleNamespace(cache=store)]))
