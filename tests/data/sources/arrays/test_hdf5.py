@@ -12,7 +12,7 @@ import pytest
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.images import open_images
 from bottleneck.data.summary import summarize_images
-from bottleneck.errors import ImageError, ImagesTableError
+from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError
 from tests.helpers.archives import picture
 from tests.helpers.image_tables import one_line
 
@@ -101,6 +101,15 @@ def test_links_to_other_datasets_are_refused(tmp_path: Path) -> None:
 def test_other_datasets_are_refused(tmp_path: Path, datasets: dict[str, Any], said: str) -> None:
     with pytest.raises(ImagesTableError, match=said):
         open_images(write_hdf5(tmp_path / "a.h5", **datasets))
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (5, 8, 8), "maxshape": (None, 8, 8)}])
+def test_a_dataset_without_rows_has_no_images(tmp_path: Path, options: dict[str, Any]) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("images", (0, 8, 8), np.uint8, **options)
+        file["labels"] = np.zeros(0, np.int64)
+    with pytest.raises(ImagesNotFoundError, match=r"no images in .*a\.h5: it is empty"):
+        open_images(tmp_path / "a.h5")
 
 
 def test_a_file_that_is_not_hdf5_is_refused(tmp_path: Path) -> None:
