@@ -158,7 +158,7 @@ class Sidecars:
             return (self._key_of(image, texts) for image in images)
 
         for first, second, key in find_repeats(keys, len(images)):
-            shared = key in self._cls or key in self._json
+            shared = key in self._cls or key in self._json or key in texts
             if shared and images[first] != images[second]:
                 raise ImagesTableError(
                     f"{self._archive}: {images[first]!r} and {images[second]!r} share one label: a "

@@ -137,9 +137,12 @@ def test_an_image_without_a_class_among_those_that_have_one_has_no_label(tmp_pat
         ({"1.jpg": b"", "1.json": b'{"label": 3.5}'}, "'3.5', neither a text nor a whole number"),
         ({"1.big.jpg": b"", "1.big.json": b"{", "1.cls": b"7"}, "'1.big.json': is not JSON"),
         ({"1.jpg": b"", "1.cls": b"a\nb"}, "'1.cls': is .*, not the name or number of a class"),
-        (
-            {"1.jpg": b"", "1.seg.png": b"", "1.cls": b"1"},
-            "'1.seg.png' share .*: leave the other out",
+        *(
+            (
+                {"1.jpg": b"", "1.seg.png": b"", f"1.{kind}": b"1"},
+                "'1.seg.png' share .*: leave the other out",
+            )
+            for kind in ("cls", "txt")
         ),
     ],
 )
