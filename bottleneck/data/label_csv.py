@@ -103,8 +103,8 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> LabelledImages:
     ImagesTableError
         The CSV lacks a column of paths, names a path twice, or is not understood.
     LabelsError
-        The file does not exist, it lacks a ``label`` column, or it names an image that the cache
-        does not have, or one by two paths.
+        There is no such file, it lacks a ``label`` column, or it names an image that the cache does
+        not have, or one by two paths.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def with_labels_from_csv(images: ImageTable, csv: Path) -> LabelledImages:
     ...     with_labels_from_csv(images, Path(file.name)).table.label[:]
     ['', 'brown']
     """
-    if csv.is_dir() or not csv.exists():
+    if not csv.is_file():  # a pipe can be read once, and its lines are looked up again for messages
         raise LabelsError(f"no such CSV of labels: {csv}: give a file with the columns {_COLUMNS}")
     found = read_image_csv(csv)
     found.require_distinct(found.columns.path, as_files=False)

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 
@@ -154,6 +155,19 @@ def test_a_csv_must_be_there(tmp_path: Path, name: str) -> None:
     ) as caught:
         with_labels_from_csv(OURS, tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_pipe_is_no_csv() -> None:
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b"path,label\n")
+        with pytest.raises(
+            LabelsError, match=f"no such CSV of labels: /dev/fd/{reader}: give a file"
+        ):
+            with_labels_from_csv(OURS, Path(f"/dev/fd/{reader}"))
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 TEXTS = st.text("a|, ;\"'\n\ré日\udcff", max_size=3)
