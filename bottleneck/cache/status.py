@@ -172,7 +172,7 @@ class CacheStatus(PreformattedText):
         heads = ["layer", "done", "rejected", "missing", "views", "code", "dtype", "size"]
         rows = [
             [
-                name,
+                escape_unprintable(name),
                 str(layer.done),
                 str(layer.rejected),
                 str(layer.missing),

@@ -19,6 +19,7 @@ from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
 from bottleneck.data import ImageTable, class_targets
 from bottleneck.errors import CacheError, ImagesTableError, InvalidOptionError
+from bottleneck.runtime import escape_unprintable
 
 if TYPE_CHECKING:
     from bottleneck.cache.torch_dataset import TorchCodes
@@ -291,4 +292,4 @@ def kept_text(path: Path) -> str:
     if not any(finished.values()):
         return ""
     kept = (f"{n} of {cache.shard_count} shards of {series}" for series, n in finished.items())
-    return f"{path} holds {', '.join(kept)}"
+    return f"{path} holds {escape_unprintable(', '.join(kept))}"

@@ -29,6 +29,7 @@ def test_a_layer_without_any_codes_is_named_and_not_complete(status: CacheStatus
     found = dataclasses.replace(status, layers={"conv": WHOLE, "fc\n": empty})
     assert (found.finished, found.complete, found.without_codes) == (True, False, ["fc\n"])
     assert r"no image has codes at fc\n: every one was rejected, see the reasons" in str(found)
+    assert "\nfc\\n " in str(found)  # the row of the table
     assert found.to_dict()["without_codes"] == ["fc\n"]
     # Of some shards, which is all that one task looks at, nothing follows for the layer.
     part = dataclasses.replace(empty, rejected=4)

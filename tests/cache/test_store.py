@@ -296,6 +296,8 @@ def test_finished_shards_are_counted_by_layer(cache: Path, tmp_path: Path) -> No
     store = open_cache(cache)
     store.shard_path("layer3", 1).unlink()
     assert kept_text(cache) == f"{cache} holds 5 of 5 shards of layer2, 4 of 5 shards of layer3"
+    (cache / "codes" / "a%0Ab").mkdir()
+    assert r"0 of 5 shards of a\nb, 5 of 5" in kept_text(cache)
     assert kept_text(tmp_path / "absent") == ""
     for shard in (cache / "codes").rglob("*.h5"):
         shard.unlink()
