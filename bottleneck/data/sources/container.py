@@ -1,6 +1,5 @@
 """ContainerSource: images that lie in files which hold many, such as archives and arrays."""
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,8 +125,7 @@ class ContainerSource:
 
     def __reduce__(self) -> Any:
         # Another process may have another working directory.
-        root = Path(os.path.abspath(self.root))  # noqa: PTH100  (a link keeps its name)
-        return type(self), (root, self.names, self.table, self.open_members)
+        return type(self), (self.root.absolute(), self.names, self.table, self.open_members)
 
 
 def require_distinct(root: Path, paths: StringColumn) -> None:

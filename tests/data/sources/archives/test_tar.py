@@ -437,6 +437,19 @@ def test_a_pickled_source_is_small_and_does_not_depend_on_the_working_directory(
     assert again == pickle.loads(pickled)
 
 
+def test_a_pickled_source_is_in_the_same_folder_above_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    write_tar(tmp_path / "disk" / "a.tar", {"1.png": png(1)})
+    (tmp_path / "link").symlink_to("disk/deep")
+    monkeypatch.chdir(tmp_path)
+    pickled = pickle.dumps(open_images("link/../a.tar"))
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickled)
+    assert (again.missing_here(), again.read(0)) == ("", png(1))
+
+
 def test_of_many_threads_one_looks_through_the_archives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
