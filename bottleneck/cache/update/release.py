@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from bottleneck.cache.format.manifest import is_cache, read_manifest
-from bottleneck.cache.format.paths import files_in, list_series, series_dir
+from bottleneck.cache.format.paths import list_series, series_dir
 from bottleneck.cache.store import Cache
 from bottleneck.errors import SpecMismatchError
+from bottleneck.runtime import remove_stale_temp_files
 
 
 def release_empty_cache(path: Path) -> bool:
@@ -24,20 +25,24 @@ def release_empty_cache(path: Path) -> bool:
     Returns
     -------
     bool
-        Whether there is no cache any more. One that has a shard is left as it is.
+        Whether there is no cache any more. One that has a shard, or of which another process is
+        writing the first, is left as it is.
 
     Examples
     --------
     >>> release_empty_cache(Path("tests/data/before/cache"))
     False
     """
+    if not is_cache(path):
+        return False
+    remove_stale_temp_files(path)
     folders = [series_dir(path, series) for series in list_series(path)]
-    if not is_cache(path) or any(files_in(folder) for folder in folders):
+    if any(folder.is_dir() and any(folder.iterdir()) for folder in folders):
         return False
     for name in ("spec.json", "codes.h5", "rejected.csv", "images.csv"):
         (path / name).unlink(missing_ok=True)
     for folder in (*folders, path / "codes"):
-        with suppress(OSError):  # a temporary file of another process is in it
+        with suppress(OSError):  # it is not there, or another process has begun a shard meanwhile
             folder.rmdir()
     return True
 

@@ -1,6 +1,9 @@
 """A cache without shards binds nothing; one with a shard keeps its spec."""
 
 import dataclasses
+import os
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.update.release import release_empty_cache, require_spec_of_run
 from bottleneck.errors import SpecMismatchError
+from bottleneck.runtime import atomic_write
 
 
 def drop_shards(cache: Path) -> None:
@@ -26,6 +30,23 @@ def test_a_cache_without_shards_is_gone(cache: Path) -> None:
     assert release_empty_cache(cache)
     assert list(cache.iterdir()) == []
     assert not release_empty_cache(cache)
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_a_shard_that_was_being_written_counts_if_its_process_lives(
+    cache: Path, alive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_shards(cache)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with monkeypatch.context() as patch, suppress(RuntimeError):
+        patch.setattr(os, "getpid", lambda: os.getppid() if alive else ended.pid)
+        with atomic_write(cache / "codes" / "layer2" / "00000.h5") as temporary:
+            raise RuntimeError("killed")
+    temporary.touch()
+    before = sorted(cache.rglob("*"))
+    assert release_empty_cache(cache) is not alive
+    assert sorted(cache.rglob("*")) == (before if alive else [])
 
 
 def test_a_folder_that_is_no_cache_is_not_changed(tmp_path: Path) -> None:
