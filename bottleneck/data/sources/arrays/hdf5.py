@@ -69,7 +69,7 @@ def open_hdf5(root: Path, names: tuple[str, ...]) -> ArrayMembers:
 def _part(root: Path, name: str) -> ArrayPart:
     path = root / name
     stamp = RandomAccessFile(path).stamp
-    with refusing_damage(path, _KIND, HDF5_READ_ERRORS), h5py.File(path, "r") as file:
+    with refusing_damage(path, _KIND, HDF5_READ_ERRORS), _open_file(path) as file:
         images = _dataset(path, file, "images")
         require_images(path, "images", images.shape, images.dtype)
         shape, dtype, count = images.shape, images.dtype, len(images)
@@ -111,11 +111,19 @@ class _Hdf5Pixels:
     def _open(self) -> Any:
         path = self._stamp.path
         RandomAccessFile(path).require_unchanged(self._stamp)
-        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
-        images = _dataset(path, file, "images")
+        images = _dataset(path, _open_file(path), "images")
         if (images.shape, images.dtype) != (self.shape, self.dtype):
             raise ImageError(f"{path.name} changed while it was in use")
         return images
+
+
+def _open_file(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
+    except BlockingIOError as error:  # HDF5 locks a file that it writes
+        raise ImagesTableError(
+            f"{path} is open for writing in another program: close it there"
+        ) from error
 
 
 def _dataset(path: Path, file: Any, name: str) -> Any:

@@ -1,5 +1,6 @@
 """Images in HDF5 files: datasets, labels, what is refused, threads."""
 
+import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -110,6 +111,16 @@ def test_a_dataset_without_rows_has_no_images(tmp_path: Path, options: dict[str,
         file["labels"] = np.zeros(0, np.int64)
     with pytest.raises(ImagesNotFoundError, match=r"no images in .*a\.h5: it is empty"):
         open_images(tmp_path / "a.h5")
+
+
+def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "a.h5", images=picture(0, 3, 8, 8))
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as HDF5 does
+        with pytest.raises(ImagesTableError, match=r"a\.h5 is open for writing in another pr") as e:
+            open_images(path)
+    assert one_line(e)
+    assert len(open_images(path).table) == 3
 
 
 def test_a_file_that_is_not_hdf5_is_refused(tmp_path: Path) -> None:
