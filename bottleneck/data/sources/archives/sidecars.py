@@ -191,7 +191,7 @@ class Sidecars:
 
     def _label(self, name: str, value: object) -> str:
         if isinstance(value, list):
-            return SEPARATOR.join(self._text(name, "label", one) for one in value)
+            return SEPARATOR.join(filter(None, (self._text(name, "label", one) for one in value)))
         return self._text(name, "label", value)
 
     def _text(self, name: str, key: str, value: object) -> str:

@@ -114,7 +114,8 @@ def label_texts(
     file, column
         For messages.
     values : iterable
-        Texts, integers, lists of these for several labels, or None.
+        Texts, integers, or None; lists of these for several labels, of which those are left out
+        that say none.
     names : sequence of str
         Class names by number.
 
@@ -131,7 +132,7 @@ def label_texts(
     for row, value in enumerate(values):
         several = value if isinstance(value, list) else [value]
         try:
-            yield SEPARATOR.join(_text(one, names) for one in several)
+            yield SEPARATOR.join(filter(None, (_text(one, names) for one in several)))
         except ValueError as error:
             raise ImagesTableError(
                 f"{file}: row {row + 1} of column {column!r} is {str(value)[:40]!r}: {error}"

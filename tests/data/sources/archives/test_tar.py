@@ -87,6 +87,7 @@ def test_shards_of_a_folder_and_of_a_range_are_the_same_rows(tmp_path: Path) -> 
         ({"json": b'{"class": "cat"}'}, "cat", "", ""),
         ({"json": b'{"Label": 2.0}'}, "2", "", ""),
         ({"json": b'{"label": ["cat", "dog"]}'}, "cat|dog", "", ""),
+        ({"json": b'{"label": ["cat", null, ""]}'}, "cat", "", ""),
         ({"json": b'{"label": null, "class": "cat"}'}, "cat", "", ""),
         ({"json": b'{"split": "test", "group": 12, "width": 5}'}, "", "test", "12"),
         ({"json": b"[1, 2]", "cls": b"1"}, "1", "", ""),

@@ -132,6 +132,7 @@ def test_a_row_without_bytes_is_the_file_that_it_names(tmp_path: Path) -> None:
         ([3.0, float("nan")], pa.float64(), ["3", ""]),
         ([3.0, None], pa.float64(), ["3", ""]),
         ([[0, 2], []], pa.list_(pa.int64()), ["0|2", ""]),
+        ([[0, None], [None, None]], pa.list_(pa.int64()), ["0", ""]),
         ([b"cat", b"dog"], pa.binary(), ["cat", "dog"]),
         ([0.5, 1], pa.float32(), None),
         (["a\0b", "c"], pa.string(), None),
@@ -153,7 +154,7 @@ def test_labels_are_texts_or_integers(
 
 @pytest.mark.parametrize("listed", [lambda f: [f], lambda f: {"_type": "List", "feature": f}])
 def test_lists_of_classes_are_several_labels(tmp_path: Path, listed: Any) -> None:
-    columns = {"image": image_values(range(3)), "objects": [[1, 0], [1], []]}
+    columns = {"image": image_values(range(3)), "objects": [[1, 0], [1, -1, -1], []]}
     metadata = huggingface(objects=listed(class_label("cat", "dog")))
     types = {"objects": pa.list_(pa.int64())}
     path = write_parquet(tmp_path / "a.parquet", columns, types=types, metadata=metadata)
