@@ -319,8 +319,9 @@ def _paths(file: Path, name: str, rows: int, stored: list[Any], *, is_path: bool
             raise ImagesTableError(f"{file}: a row has no path")
         above = posixpath.dirname(name)
         return StringColumn(posixpath.join(above, text.replace("\\", "/")) for text in stored)
-    if stored and usable and len(set(stored)) == len(stored):
-        return StringColumn(f"{name}/{text.lstrip('/')}" for text in stored)
+    names = {text.lstrip("/"): None for text in stored} if usable else {}  # in their order
+    if len(names) == rows:
+        return StringColumn(f"{name}/{text}" for text in names)
     return StringColumn(f"{name}/{row:06d}" for row in range(rows))
 
 

@@ -57,8 +57,12 @@ def test_a_folder_of_tables_has_the_splits_of_their_names(tmp_path: Path) -> Non
     assert pattern.read(4) == png(4)
 
 
-def test_rows_have_numbers_where_stored_names_do_not_tell_them_apart(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "a.parquet", {"image": image_values([1, 2], path="x.png")})
+@pytest.mark.parametrize("second", ["x.png", "/x.png", "", None, "x\0.png"])
+def test_rows_have_numbers_where_stored_names_do_not_tell_them_apart(
+    tmp_path: Path, second: str | None
+) -> None:
+    values = [{"bytes": png(i), "path": name} for i, name in enumerate(["x.png", second])]
+    path = write_parquet(tmp_path / "a.parquet", {"image": values})
     assert open_images(path).table.path[:] == ["a.parquet/000000", "a.parquet/000001"]
 
 
