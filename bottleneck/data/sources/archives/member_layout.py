@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bottleneck.data.sources.files.folder import is_image_name
 from bottleneck.data.sources.files.folder_layout import FolderLayout, read_layout
 from bottleneck.data.sources.files.folder_nesting import require_no_splits_below
 from bottleneck.data.split_names import parse_split
@@ -50,7 +49,7 @@ def labels_of_members(root: Path, paths: Callable[[], Iterable[str]]) -> MemberL
     while name := tree.wrapper:  # of `a/b/train/cat/1.jpg` these are a and b
         wrapper += f"{name}/"
         tree = _Tree(_below(path).removeprefix(wrapper) for path in paths())
-    layout = read_layout(root, is_image_name, lambda folder: tree.list(_relative(folder, root)))
+    layout = read_layout(root, lambda folder: tree.list(_relative(folder, root)))
     if not layout.splits:
         require_no_splits_below(root, tree.nested())
     label, split = CategoricalColumn(), CategoricalColumn()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from bottleneck.data.decoding.formats import image_suffixes
@@ -10,6 +11,7 @@ from bottleneck.data.sources.files.folder_layout import (
     FolderLayout,
     is_folder,
     is_hidden,
+    list_folder_on_disk,
     listing,
     read_layout,
 )
@@ -59,9 +61,8 @@ def read_folder(root: Path, *, labels: bool = True) -> tuple[TextColumns, Source
     >>> columns.path[0], columns.label[0], columns.split[0], notes.passed_over_text()
     ('test/5/0015.png', '5', 'test', '')
     """
-    listing = _Listing(
-        read_layout(root, is_image_name) if labels else FolderLayout(root, flat=True)
-    )
+    on_disk = partial(list_folder_on_disk, is_image=is_image_name)
+    listing = _Listing(read_layout(root, on_disk) if labels else FolderLayout(root, flat=True))
     columns = TextColumns.empty()
     for some in in_blocks(listing.rows()):
         columns.extend(zip(*some, strict=True))

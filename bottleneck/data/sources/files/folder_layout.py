@@ -4,7 +4,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from bottleneck.data.sources.cache_folder import is_cache_folder
@@ -74,9 +73,7 @@ class _Folder:
     images: bool
 
 
-def read_layout(
-    root: Path, is_image: Callable[[str], bool], list_folder: ListFolder | None = None
-) -> FolderLayout:
+def read_layout(root: Path, list_folder: ListFolder) -> FolderLayout:
     """Return what the folders below a root are.
 
     Folders are splits if their names are usual names of splits, alone or with a common prefix or
@@ -86,11 +83,9 @@ def read_layout(
     Parameters
     ----------
     root : Path
-    is_image : callable
-        Whether a file name is that of an image.
-    list_folder : callable, optional
+    list_folder : callable
         Lists the root or a folder below it: the names of its folders, sorted, and whether it holds
-        images. By default they are on the disk.
+        images. `list_folder_on_disk` is one for a disk.
 
     Raises
     ------
@@ -99,7 +94,6 @@ def read_layout(
     OSError
         A folder cannot be listed.
     """
-    list_folder = list_folder or partial(list_folder_on_disk, is_image=is_image)
     names = list_folder(root)[0]
     split_names = {name: parsed for name in names if (parsed := parse_split(name))}
     named = splits_among(split_names)
