@@ -7,8 +7,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from bottleneck.data.reading import read_image_bytes
+from bottleneck.data.images import open_images
+from bottleneck.data.reading import mtime_ns, read_image_bytes
+from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import ImageError
+from tests.helpers.archives import write_tar
 from tests.helpers.fixture_types import Extract
 from tests.helpers.image_files import (
     FILES,
@@ -24,6 +27,28 @@ def test_a_files_bytes_are_read(tmp_path: Path) -> None:
         == read_image_bytes(tmp_path / "link.png")
         == FILES["png"]
     )
+
+
+def test_a_time_beyond_64_bits_is_the_last_or_first_of_them() -> None:
+    found = [mtime_ns(Mock(st_mtime_ns=time)) for time in (-(1 << 64), -1, 5, 1 << 64)]
+    assert found == [-(1 << 63), -1, 5, (1 << 63) - 1]
+
+
+def test_an_image_of_such_a_time_is_kept_in_a_table(tmp_path: Path) -> None:
+    time = 13 * 10**18  # in the year 2381
+    (tmp_path / "ants").mkdir()
+    (tmp_path / "ants" / "1.png").write_bytes(FILES["png"])
+    write_tar(tmp_path / "a.tar", {"1.png": FILES["png"]})
+    for file in (tmp_path / "ants" / "1.png", tmp_path / "a.tar"):
+        os.utime(file, ns=(time, time))
+        if file.stat().st_mtime_ns != time:
+            pytest.skip("this file system has no such times")
+    for source in (open_images(tmp_path), open_images(tmp_path / "a.tar")):
+        source.table.write_csv(tmp_path / "images.csv")
+        again = ImageTable.read_csv(tmp_path / "images.csv")
+        assert again == source.table
+        assert again.mtime_ns.tolist() == [(1 << 63) - 1]
+        assert source.read(0) == FILES["png"]
 
 
 def test_a_missing_file_is_an_image_error(tmp_path: Path) -> None:

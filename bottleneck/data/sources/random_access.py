@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bottleneck.data.reading import MAX_IMAGE_BYTES, rejecting_unreadable
+from bottleneck.data.reading import MAX_IMAGE_BYTES, mtime_ns, rejecting_unreadable
 from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError
 
 _KEPT_OPEN = 64  # files: a process may often have no more than 1024, and a set has 1281 archives
@@ -60,7 +60,7 @@ class RandomAccessFile:
         status = os.fstat(self._handle)
         if not stat.S_ISREG(status.st_mode):
             raise ImagesTableError(f"{path} is not a regular file")
-        self.stamp = FileStamp(path, status.st_size, status.st_mtime_ns)
+        self.stamp = FileStamp(path, status.st_size, mtime_ns(status))
 
     def __del__(self) -> None:
         if self._handle >= 0:
@@ -88,7 +88,7 @@ class RandomAccessFile:
             It has changed, before or after it was opened.
         """
         status = os.fstat(self._handle)
-        if self.stamp != stamp or stamp[1:] != (status.st_size, status.st_mtime_ns):
+        if self.stamp != stamp or stamp[1:] != (status.st_size, mtime_ns(status)):
             raise ImageError(
                 f"{stamp.path.name} changed while it was in use: the same command tries it again"
             )

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from bottleneck.data.reading import read_image_bytes
+from bottleneck.data.reading import mtime_ns, read_image_bytes
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.data.table.image_table import ImageTable, TextColumns
@@ -108,4 +108,4 @@ def _size_and_mtime(path: str) -> tuple[int, int]:
         if error.errno not in _ABSENT:
             raise  # a disk that fails for a moment must not make every image look removed
         return -1, -1  # named in a CSV, a broken link, or removed since the folder was listed
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, mtime_ns(status)
