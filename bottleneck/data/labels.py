@@ -86,7 +86,9 @@ def class_names(images: ImageTable, rows: NDArray[np.int64], *, split: str) -> l
             "classifier needs one that some images have and others have not; change them in the CSV"
         )
     if len(counts) < 2:
-        only = ", ".join(f"{name!r} ({count} images)" for name, count in counts.items())
+        only = ", ".join(
+            f"{name!r} ({format_count(count, 'image')})" for name, count in counts.items()
+        )
         raise LabelsError(
             f"a classifier needs at least 2 classes{where}, found {only or 'no labelled image'}: "
             "put each class's images into a folder of its own, or give labels in a CSV"
@@ -306,9 +308,10 @@ class _Labels:
         if known.all():
             return
         name, count = counts.most_common(1)[0]
+        images = format_count(int((~known).sum()), "image has", "images have")
         raise LabelsError(
-            f"{(~known).sum()} images have labels that the head does not know, for example "
-            f"{name!r} ({count} images); it knows {format_names(names, _MOST_KNOWN)}"
+            f"{images} labels that the head does not know, for example {name!r} "
+            f"({format_count(count, 'image')}); it knows {format_names(names, _MOST_KNOWN)}"
         )
 
     def _count_rows(self) -> list[int]:

@@ -41,7 +41,7 @@ def test_only_the_rows_count() -> None:
     [
         ((), "", "at least 2 classes, found no labelled image: put each class's images"),
         (("cat", "cat"), "", "at least 2 classes, found 'cat' (2 images): put"),
-        (("cat",), "train", "at least 2 classes in split 'train', found 'cat' (1 images): put"),
+        (("cat",), "train", "at least 2 classes in split 'train', found 'cat' (1 image): put"),
     ],
 )
 def test_fewer_than_two_classes_are_refused(
@@ -209,7 +209,7 @@ def test_names_that_tell_no_images_apart_are_refused(
     ("labels", "multilabel", "message"),
     [
         (["cat", "dgo", "emu", "dgo"], False, "3 images have .*, for example 'dgo' (2 images)"),
-        (["cat|dog", "cat", "dog"], False, "1 images have .*, for example 'cat|dog' (1 images)"),
+        (["cat|dog", "cat", "dog"], False, "1 image has .*, for example 'cat|dog' (1 image)"),
         (["cat|dgo", "dog|emu|dgo", "cat"], True, "2 images have .*, for example 'dgo' (2 images)"),
     ],
 )

@@ -69,7 +69,7 @@ def depth_notes(source: ImageSource, transform: InputTransform) -> tuple[str, ..
     """
     if transform.range is not None:
         low, high = transform.range
-        return (f"pixels deeper than 8 bits: {low:g} is black and {high:g} white (`range`)",)
+        return (f"pixels deeper than 8 bits: {low:.9g} is black and {high:.9g} white (`range`)",)
     depth = measure_depth(source, _IMAGES_FOR_NOTES)
     if depth.limits is None:
         return ()
@@ -77,11 +77,11 @@ def depth_notes(source: ImageSource, transform: InputTransform) -> tuple[str, ..
     if depth.floating:
         what = f"{depth.floating} of {depth.tried} images tried have floating-point pixels, which "
         return (
-            f"WARNING: {what}are rejected without a range: `range={low:g},{high:g}` reads them",
+            f"WARNING: {what}are rejected without a range: `range={low:.9g},{high:.9g}` reads them",
         )
     if depth.looks_black:
         what = f"{depth.deep} of {depth.tried} images tried are nearly black by the high byte of "
-        return (f"WARNING: {what}their 16 bits: `range={low:g},{high:g}` would serve them",)
+        return (f"WARNING: {what}their 16 bits: `range={low:.9g},{high:.9g}` would serve them",)
     return ()
 
 

@@ -455,7 +455,7 @@ def test_a_wrong_option_leaves_no_head(
         (["path,split", "train/ants/ants000.jpg,train"], ["labels.csv", "no column 'label'"]),
         (["label", "x"], ["labels.csv", "no column 'path'"]),
         (["path,label", "nowhere.jpg,x"], ["'nowhere.jpg'", "train/ants/ants000.jpg"]),
-        (["path,label", "train/ants/ants000.jpg,x"], ["2 classes", "'x' (1 images)"]),
+        (["path,label", "train/ants/ants000.jpg,x"], ["2 classes", "'x' (1 image)"]),
     ],
 )
 def test_labels_that_do_not_fit_the_cache_are_refused(
@@ -521,10 +521,10 @@ def _cache_of(extract_tiny: Extract, folder: Path, lines: list[str]) -> None:
     [
         (["path", "{}", "{}"], ["2 classes", "no labelled image", "folder of its own"]),
         (["path,label", "{},queen", "{},queen"], ["2 classes", "'queen' (2 images)"]),
-        (["path,label", "{},queen", "{},"], ["2 classes", "'queen' (1 images)"]),
+        (["path,label", "{},queen", "{},"], ["2 classes", "'queen' (1 image)"]),
         (
             ["path,label,split", "{},a,train", "{},b,test"],
-            ["2 classes", "split 'train'", "'a' (1 images)"],
+            ["2 classes", "split 'train'", "'a' (1 image)"],
         ),
         (["path,label,split", "{},a,val", "{},b,test"], ["'train'", "test, val"]),
         (["path,label", "{},a", "{},a", "{},b"], ["1 of 2 classes", "--cv 0"]),

@@ -78,6 +78,9 @@ def test_floating_point_pixels_are_noticed(tmp_path: Path) -> None:
     (note,) = depth_notes(open_images(tmp_path), InputTransform())
     assert note.startswith("WARNING: 1 of 1 images tried have floating-point pixels, which are")
     assert "`range=-2,2`" in note
+    Image.fromarray(values / 20 + 1e5).save(tmp_path / "a.tif")
+    (note,) = depth_notes(open_images(tmp_path), InputTransform())
+    assert "`range=99999.8984,100000.102`" in note  # those of float32
 
 
 def test_a_range_that_is_used_is_said(scans: Path, extract_tiny: Extract) -> None:
