@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from bottleneck.errors import HeadError, OutputExistsError, SpecMismatchError
+from bottleneck.exporting.export import FORMATS
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.loading.features import Features
 from bottleneck.input_transform import InputTransform
@@ -199,7 +200,7 @@ def test_a_pickle_is_refused_and_does_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".pt", ".SKOPS"])
+@pytest.mark.parametrize("suffix", [*FORMATS, ".SKOPS"])
 def test_an_export_is_not_a_head_and_the_head_is_asked_for(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"head{suffix}"
     path.write_bytes(b"PK\x03\x04 an archive")
