@@ -50,7 +50,7 @@ class Problem:
 
     @property
     def is_missing_shard(self) -> bool:
-        """Return whether it is a shard that is yet to be made, or whose last images are."""
+        """Return whether a shard was not extracted yet, or not with the images added since."""
         return self.shard is not None and self.why in (_MISSING, _OUTGROWN)
 
     def __str__(self) -> str:

@@ -123,7 +123,7 @@ class PlannedRun:
         )
 
     def _rows_made_again(self) -> int:
-        """Return how many of the cache's images are in shards that there are, and are missing."""
+        """Return how many images are in shards that exist already and are made again."""
         cache, removed = self.update.cache, self.update.removed_rows
         before = len(cache.images) - self.update.changes.added
         shards = {

@@ -125,7 +125,7 @@ class Score(ABC, PreformattedText):
         return self.record()
 
     def record(self) -> dict[str, Any]:
-        """Return plain values for a file's metadata, where many classes' matrix has no place."""
+        """Return plain values without a confusion matrix, for the metadata of a file."""
         return {
             "split": self.split,
             "n": self.n,
@@ -163,12 +163,12 @@ class ClassificationScore(Score):
 
     @cached_property
     def counts(self) -> ClassCounts:
-        """Images of each class, and those that were predicted as it."""
+        """Count the images of each class, and those that were predicted as it."""
         return class_counts(self.true, self.predicted, len(self.classes))
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
-        """Image counts by true class (row) and predicted class (column), shape (k, k).
+        """Count images by true class (row) and predicted class (column), shape (k, k).
 
         It is made when it is first looked at, as it grows with the square of the classes.
         """
