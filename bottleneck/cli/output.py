@@ -113,6 +113,15 @@ def require_writable_outputs(paths: Mapping[str, Path | None], *, overwrite: boo
             raise InvalidOptionError(parameter, str(path), f"another file than that of `{first}`")
 
 
+def read_images(path: Path) -> Any:
+    """Open images as a source, and print on standard error what was found among them."""
+    from bottleneck import open_images, summarize_images
+
+    source = open_images(path)
+    click.echo(str(summarize_images(source)), err=True)
+    return source
+
+
 def read_labels(cache: "Cache", labels: Path | None) -> "LabelSource":
     """Read the labels to train on; of a CSV, print on standard error what was understood."""
     from bottleneck.fitting import labelled_images

@@ -13,7 +13,7 @@ from bottleneck.cli.options import (
     take,
     views_option,
 )
-from bottleneck.cli.output import print_notes, print_result, read_labels
+from bottleneck.cli.output import print_notes, print_result, read_images, read_labels
 from bottleneck.cli.types import PATH
 
 
@@ -39,7 +39,7 @@ def evaluate(head: Path, target: Path, labels: Path | None, as_json: bool, **opt
       bottleneck evaluate head-svm-layer3.safetensors new-photos --split test
     """
     from bottleneck import evaluate as run
-    from bottleneck import open_cache, open_images, summarize_images
+    from bottleneck import open_cache
     from bottleneck.cache import is_cache
     from bottleneck.extraction import ComputeOptions
     from bottleneck.prediction import open_head
@@ -49,8 +49,7 @@ def evaluate(head: Path, target: Path, labels: Path | None, as_json: bool, **opt
         opened: Any = open_cache(target)
         given: Any = read_labels(opened, labels)
     else:
-        opened, given = open_images(target), labels
-        click.echo(str(summarize_images(opened)), err=True)
+        opened, given = read_images(target), labels
     evaluation = run(loaded, opened, labels=given, compute=compute, **options)
     print_notes(evaluation.notes)
     print_result(evaluation, as_json=as_json)

@@ -21,7 +21,7 @@ from bottleneck.cli.options import (
     transform_options,
     view_options,
 )
-from bottleneck.cli.output import print_notes, print_result
+from bottleneck.cli.output import print_notes, print_result, read_images
 from bottleneck.cli.progress import extraction_progress
 from bottleneck.cli.types import PATH, Task
 
@@ -105,7 +105,6 @@ def extract(
     workers of a Dask cluster. Workers must see the same files under the same paths.
     """
     from bottleneck import extract as run
-    from bottleneck import open_images, summarize_images
     from bottleneck.extraction import ComputeOptions, RunOptions, StorageOptions
     from bottleneck.runtime import visible_gpus
 
@@ -117,8 +116,7 @@ def extract(
         take_executor(options, cards) as executor,
         extraction_progress() as on_progress,
     ):
-        source = open_images(images)
-        click.echo(str(summarize_images(source)), err=True)  # to load the network takes longer
+        source = read_images(images)  # says what it found before the network is loaded
         result = run(
             source,
             out,

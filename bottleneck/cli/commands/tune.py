@@ -14,7 +14,7 @@ from bottleneck.cli.options import (
     take_transform,
     transform_options,
 )
-from bottleneck.cli.output import print_either, read_labels
+from bottleneck.cli.output import print_either, read_images, read_labels
 from bottleneck.cli.progress import tuning_progress
 from bottleneck.cli.tuning_options import tuning_options
 from bottleneck.cli.types import PATH
@@ -64,7 +64,7 @@ def tune(
       bottleneck tune photos --model resnet50 --augment flip,crop,color -o network.safetensors
       bottleneck predict tail-layer3.safetensors new/*.jpg
     """
-    from bottleneck import TuneOptions, open_cache, open_images, summarize_images
+    from bottleneck import TuneOptions, open_cache
     from bottleneck import tune as run
     from bottleneck.cache import is_cache
     from bottleneck.finetuning import choose_boundary, process_group, rank
@@ -80,8 +80,7 @@ def tune(
         layer = choose_boundary(opened, layer)
         given: Any = read_labels(opened, labels)
     else:
-        opened, given = open_images(source), labels
-        click.echo(str(summarize_images(opened)), err=True)
+        opened, given = read_images(source), labels
     out = out or Path(f"tail-{Features((layer or '',)).file_name}.safetensors")
     require_writable_output(out, overwrite=overwrite)  # checked before the training
     state = out.with_name(f"{out.name}.training")

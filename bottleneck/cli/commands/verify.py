@@ -15,7 +15,7 @@ from bottleneck.cli.options import (
     relocated_model_options,
     take,
 )
-from bottleneck.cli.output import Result, print_result
+from bottleneck.cli.output import Result, print_result, read_images
 from bottleneck.cli.progress import extraction_progress
 from bottleneck.cli.types import PATH
 from bottleneck.errors import InvalidOptionError
@@ -49,15 +49,14 @@ def verify(cache: Path, images: Path | None, as_json: bool, **options: Any) -> N
     if images is None:
         _require_only_defaults(options)
     else:
-        from bottleneck import open_images, repair, summarize_images
+        from bottleneck import repair
         from bottleneck.extraction import ComputeOptions
 
         with (
             note_kept_shards(cache),
             extraction_progress() as on_progress,
         ):
-            source = open_images(images)
-            click.echo(str(summarize_images(source)), err=True)
+            source = read_images(images)
             compute = take(ComputeOptions, options)
             done = repair(
                 cache,
