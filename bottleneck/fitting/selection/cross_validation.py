@@ -136,16 +136,19 @@ class CrossValidation:
         """Return the candidates of the user's grid, or of the default one until a peak is passed.
 
         Large C take most passes. Where they do not suffice, a larger C has no solution either.
-        Where folds are not kept, each C alone would decompose them again.
+        Where folds are not kept, each C alone would decompose them again: all are solved, and those
+        past the peak left out, so that the choice does not depend on the memory.
         """
-        if self._search.grid or self._most - len(self._kept) < len(self._splits):
-            return self._candidates(scaling, self._search.grid or C_GRID)
-        candidates = self._candidates(scaling, C_GRID[:_CHEAP])
+        if self._search.grid:
+            return self._candidates(scaling, self._search.grid)
+        kept = self._most - len(self._kept) >= len(self._splits)
+        candidates = self._candidates(scaling, C_GRID[:_CHEAP] if kept else C_GRID)
         guess = guessing_score(self._training.targets, self._training.classes, self._search.metric)
-        for c in C_GRID[_CHEAP:]:
-            if _is_past_peak(candidates, guess):
-                break
-            candidates += self._candidates(scaling, [c])
+        for n in range(_CHEAP, len(C_GRID)):
+            if _is_past_peak(candidates[:n], guess):
+                return candidates[:n]
+            if n == len(candidates):
+                candidates += self._candidates(scaling, [C_GRID[n]])
         return candidates
 
     def _candidates(self, scaling: str, cs: Sequence[float]) -> list[Candidate]:

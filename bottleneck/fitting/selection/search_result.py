@@ -149,9 +149,9 @@ class SearchResult(PreformattedText):
             rows.append([*scaling, f"{candidate.c:.3g}", *scores])
         header = ["preprocess"] if several else []
         table = format_table([*header, "C", format_metric(self.metric), "± std", ""], rows)
-        return f"{table}\n{self._untried()}" if self.passed_peak else table
+        return f"{table}\n{self._left_out()}" if self.passed_peak else table
 
-    def _untried(self) -> str:
+    def _left_out(self) -> str:
         tried = [one for one in self.candidates if one.scaling == self.best.scaling]
         largest = max(tried, key=lambda one: one.c)
         why = "the scores had passed their peak"
@@ -161,4 +161,4 @@ class SearchResult(PreformattedText):
             why = "no larger C changes the classifiers"
         if self.best.mean > 1 - 1e-12:
             why = "no score is higher"
-        return f"C above {largest.c:.3g} was not tried: {why}"
+        return f"C above {largest.c:.3g} was left out: {why}"

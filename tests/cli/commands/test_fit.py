@@ -148,7 +148,7 @@ def test_a_search_begins_at_a_millionth_and_says_why_it_ends(run: Run, cache: Pa
     header, *rows, last = run("fit", cache, *options).stdout.split("\n\n")[0].splitlines()
     assert header.startswith("C ")
     assert min(float(row.split()[0]) for row in rows) <= 1e-6
-    assert last == "C above 0.01 was not tried: no score is higher"  # all are right
+    assert last == "C above 0.01 was left out: no score is higher"  # all are right
 
 
 def test_text_says_the_search_the_judgement_and_where_the_head_is(run: Run, hard: Path) -> None:
