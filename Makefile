@@ -32,7 +32,7 @@ test: $(VENV)/.installed ## the tests, in six to seven minutes on two cores
 test-all: $(VENV)/.installed ## the slow tests too, with more examples of each property
 	$(PYTEST) --hypothesis-profile=whole
 
-test-gpu: $(VENV)/.installed ## the tests that need a GPU
+test-gpu: $(VENV)/.installed ## the tests of what a GPU computes, those that are slow too
 	$(BIN)/python -m pytest -m gpu
 
 # Old libraries warn of what is newer than they are, so that warnings are no errors here.

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from bottleneck.cli import main
 from tests.helpers.networks import PLAIN, SMALL
 
 if TYPE_CHECKING:
+    import torch
+
     from bottleneck.extraction.result import ExtractionResult
     from bottleneck.fitting.heads.head import Head
     from tests.helpers.fixture_types import Extract, Run
@@ -209,6 +212,18 @@ def float32_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False)
+
+
+@pytest.fixture
+def gpu() -> "Iterator[torch.device]":
+    """A GPU; one that is simulated where there is none."""
+    import torch
+
+    from tests.helpers.simulated_gpu import simulated_gpu
+
+    a_gpu = nullcontext(torch.device("cuda:0")) if torch.cuda.is_available() else simulated_gpu()
+    with a_gpu as device:
+        yield device
 
 
 @pytest.fixture

@@ -34,9 +34,6 @@ from tests.helpers.problems import F64, KINDS, Problem, Rows, classes_of, fit_pa
 TIGHT = 1e-10  # the objective's share; coefficients are then within its root
 SHAPES = [(90, 6), (30, 50)]  # more rows than features, and fewer
 
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = ["cpu", pytest.param("cuda:0", marks=[pytest.mark.gpu, on_gpu])]
-
 
 def data(
     shares: list[float], n: int, d: int, dtype: Any = np.float64
@@ -420,9 +417,8 @@ def test_codes_outside_of_memory_have_the_same_minimum(clf: str, k: int, n: int,
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("several", [False, True])
-@pytest.mark.parametrize("device", DEVICES)
 def test_torch_computes_what_numpy_does(
-    clf: str, k: int, shape: tuple[int, int], several: bool, device: str
+    clf: str, k: int, shape: tuple[int, int], several: bool, device: str = "cpu"
 ) -> None:
     X, y = data(RARE[k], *shape)
     targets = y[:, None] >= np.arange(1, k) if several else y
@@ -434,6 +430,17 @@ def test_torch_computes_what_numpy_does(
     ours, theirs = centred(clf, found.intercept), centred(clf, expected.intercept)
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
     np.testing.assert_allclose(found.objective, expected.objective, rtol=1e-7)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("clf", CLASSIFIERS)
+@pytest.mark.parametrize("k", [pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("shape", [SHAPES[0], pytest.param(SHAPES[1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_gpu_computes_what_numpy_does(
+    clf: str, k: int, shape: tuple[int, int], several: bool, gpu: torch.device
+) -> None:
+    test_torch_computes_what_numpy_does(clf, k, shape, several, str(gpu))
 
 
 def test_arrays_on_a_device_have_the_same_values() -> None:

@@ -210,15 +210,17 @@ def test_a_program_is_compiled_once_for_all_threads(trial: Callable[..., None]) 
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("images", [1000, MANY])  # the second ones are compiled
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
+@pytest.mark.parametrize(
+    "images",
+    [1000, pytest.param(MANY, marks=pytest.mark.slow)],  # the second ones are compiled
+)
 def test_a_gpu_replays_the_codes_of_the_network(
-    precision: str, images: int, monkeypatch: pytest.MonkeyPatch
+    precision: str, images: int, gpu: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "seconds_of", lambda _, batch: 0.01 * len(batch))
     monkeypatch.setattr(module, "speed_ratio", lambda *_: 2.0)
-    runner = make(RESIDUAL, precision=precision, devices=[torch.device("cuda:0")])
+    runner = make(RESIDUAL, precision=precision, devices=[gpu])
     runner.choose_runtime("auto", images, batch_size=4)
     assert runner.runtime.note.startswith("runtime: ")
     assert isinstance(runner.runtime.replicas[0], GraphReplica), runner.runtime.note

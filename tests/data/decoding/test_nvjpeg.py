@@ -20,7 +20,6 @@ from bottleneck.errors import InvalidOptionError
 from tests.helpers.image_files import FILES, RGB, decoded, encode, exif_of, noise
 
 CPU = torch.device("cpu")
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def given(data: bytes) -> EncodedJpeg:
@@ -111,18 +110,16 @@ def test_nvjpeg_is_accepted_where_it_decodes(cpu_decodes: list[int]) -> None:
 
 
 @pytest.mark.gpu
-@on_gpu
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_gpu_decodes_nearly_the_pixels_of_the_exact_decoder(
-    subsampling: str, progressive: bool, mode: str
+    subsampling: str, progressive: bool, mode: str, gpu: torch.device
 ) -> None:
     y, x = np.mgrid[0:210, 0:333]
     smooth = np.stack([x / 2, y, 128 + 60 * np.sin(x / 30 + y / 40)], axis=-1).astype(np.uint8)
     image = Image.fromarray(smooth).convert(mode)
     data = encode(image, "JPEG", subsampling=subsampling, progressive=progressive, exif=exif_of(8))
-    gpu = torch.device("cuda:0")
     require_nvjpeg(gpu)
     found = decode_jpegs([given(data)] * 3, gpu)
     for pixels in found:
@@ -133,15 +130,14 @@ def test_a_gpu_decodes_nearly_the_pixels_of_the_exact_decoder(
 
 
 @pytest.mark.gpu
-@on_gpu
-def test_damage_on_a_gpu_harms_no_other_image() -> None:
+def test_damage_on_a_gpu_harms_no_other_image(gpu: torch.device) -> None:
     files = [encode(Image.fromarray(noise(90, 120 + i, 3)), "JPEG") for i in range(8)]
-    alone = [decode_jpegs([given(data)], torch.device("cuda:0"))[0] for data in files]
+    alone = [decode_jpegs([given(data)], gpu)[0] for data in files]
     broken = bytearray(files[5])
     broken[700:-2] = noise(len(broken) - 702, seed=3).tobytes()
     together = [given(data) for data in files]
     together[5] = EncodedJpeg(torch.frombuffer(broken, dtype=torch.uint8), 0)
-    found = decode_jpegs(together, torch.device("cuda:0"))
+    found = decode_jpegs(together, gpu)
     for i, (pixels, expected) in enumerate(zip(found, alone, strict=True)):
         if i != 5:
             assert pixels is not None

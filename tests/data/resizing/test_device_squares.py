@@ -78,7 +78,7 @@ def test_images_that_cannot_be_resized_are_left_out(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_squares_on_a_gpu_are_those_of_the_cpu(fit: str, interpolation: str) -> None:

@@ -204,11 +204,12 @@ def test_stages_are_timed(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
-def test_the_gpu_gives_the_codes_of_the_cpu(tmp_path: Path, precision: str) -> None:
+def test_the_gpu_gives_the_codes_of_the_cpu(
+    tmp_path: Path, precision: str, gpu: torch.device
+) -> None:
     paths = write_photographs(tmp_path, 9, label="ants")
     cpu = joined(encode(encoder(), paths))
-    gpu = joined(encode(encoder(precision=precision, devices=[torch.device("cuda:0")]), paths))
+    found = joined(encode(encoder(precision=precision, devices=[gpu]), paths))
     tolerance = 1e-3 if precision == "float32" else 3e-2  # TF32 may be on
-    np.testing.assert_allclose(gpu, cpu, rtol=tolerance, atol=tolerance * np.abs(cpu).max())
+    np.testing.assert_allclose(found, cpu, rtol=tolerance, atol=tolerance * np.abs(cpu).max())

@@ -178,13 +178,13 @@ def test_training_on_images_is_refused(photos: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("size", [1, 5, 64])
-def test_codes_by_a_gpu_are_nearly_those_of_the_exact_decoder(size: int, tmp_path: Path) -> None:
+def test_codes_by_a_gpu_are_nearly_those_of_the_exact_decoder(
+    size: int, gpu: torch.device, tmp_path: Path
+) -> None:
     paths = mixed(tmp_path)
-    gpu = [torch.device("cuda:0")]
-    exact = encode(paths, 7, decoder="exact", devices=gpu)
-    found = encode(paths, size, devices=gpu)
+    exact = encode(paths, 7, decoder="exact", devices=[gpu])
+    found = encode(paths, size, devices=[gpu])
     assert found.reason == exact.reason
     assert (found.valid == exact.valid).all()
     a, b = (each.codes["layer2"][exact.valid] for each in (found, exact))

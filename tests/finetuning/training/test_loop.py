@@ -336,18 +336,19 @@ def test_progress_counts_the_images_of_each_epoch() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 @pytest.mark.parametrize("batch_norm", ["keep", "train"])
-def test_a_gpu_trains_as_the_cpu_does(precision: str, batch_norm: str, tmp_path: Path) -> None:
+def test_a_gpu_trains_as_the_cpu_does(
+    precision: str, batch_norm: str, gpu: torch.device, tmp_path: Path
+) -> None:
     some = examples(40)
     options = on_cpu(epochs=3, batch_norm=batch_norm)
     module = a_module(some, options)
     expected = train(copy.deepcopy(module), some, options, lr=0.01, epochs=3, kept_back=some)
-    gpu = replace(options, device="cuda:0", precision=precision)
+    on_gpu = replace(options, device=str(gpu), precision=precision)
     for _ in range(2):  # the second one reads the state that the first one has left
         found = train(
-            copy.deepcopy(module), some, gpu, lr=0.01, epochs=3, kept_back=some, resume=tmp_path
+            copy.deepcopy(module), some, on_gpu, lr=0.01, epochs=3, kept_back=some, resume=tmp_path
         )
         for ours, theirs in zip(found.curves[1:], expected.curves[1:], strict=True):
             assert ours.loss == pytest.approx(theirs.loss, rel=0.05)

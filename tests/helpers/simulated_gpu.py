@@ -1,0 +1,277 @@
+"""A GPU that is simulated: its tensors compute what the CPU's do, and are of another device.
+
+Where there is no GPU it shows that code mixes no tensors of two devices, takes none of the GPU's
+for an array, and does not wait for the GPU while it records a CUDA graph. It shows nothing of
+kernels, precision, streams and speed.
+
+A tensor of it is a subclass with the memory of a CPU's tensor. To PyTorch's own code it is of the
+device "meta", as a fake tensor is, so that no CUDA is needed; to the program's it is of ``cuda:0``.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch._dynamo  # which a dispatch mode imports, and which looks at `torch.cuda`
+from torch import Tensor
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    return_and_correct_aliasing,
+)
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+GPU = torch.device("cuda:0")
+_aten = torch.ops.aten
+_COPIES = (_aten.copy_.default, _aten._to_copy.default)
+_INDEXED = (_aten.index.Tensor, _aten.index_put_.default, _aten._index_put_impl_.default)
+_WAITING = (_aten._local_scalar_dense.default, _aten.nonzero.default)
+_here = threading.local()  # `graph`: the one that this thread records
+
+
+class GpuTensor(Tensor):
+    """A tensor of the GPU.
+
+    Attributes
+    ----------
+    memory : Tensor
+        Of the CPU, with the same values.
+    """
+
+    memory: Tensor
+
+    def __new__(cls, memory: Tensor) -> "GpuTensor":
+        """Make a tensor of the GPU that has this memory."""
+        with _disable_current_modes():
+            shell = torch.empty_strided(
+                memory.shape, memory.stride(), dtype=memory.dtype, device="meta"
+            )
+        made: GpuTensor = Tensor._make_subclass(cls, shell, False, device_for_backend_keys=GPU)
+        made.memory = memory
+        return made
+
+    device = property(lambda _: GPU)
+    is_cuda = property(lambda _: True)
+    is_meta = property(lambda _: False)
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return _run(func, args, kwargs or {})
+
+    def tolist(self) -> Any:
+        """Return the values, as any tensor does."""
+        return self.cpu().tolist()
+
+    def numpy(self, **_options: Any) -> Any:
+        """Raise what a tensor of a GPU raises."""
+        raise TypeError(f"can't convert {GPU} device type tensor to numpy")
+
+    __array__ = numpy  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """Copy a tensor or a parameter, each once."""
+        if id(self) not in memo:
+            copied = self.detach().clone()
+            is_parameter = isinstance(self, torch.nn.Parameter)
+            memo[id(self)] = (
+                torch.nn.Parameter(copied, self.requires_grad) if is_parameter else copied
+            )
+        copy: Tensor = memo[id(self)]
+        return copy
+
+
+class _Simulation(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes tensors of the GPU where they are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run an operation in the memory of its tensors."""
+    if func is torch.ops.image.decode_jpegs_cuda.default:
+        files, mode, _ = args
+        return [GpuTensor(torch.ops.image.decode_jpeg(file, mode, False)) for file in files]
+    if func not in _COPIES and func._can_decompose():
+        with _Simulation():
+            decomposed = func.decompose(*args, **kwargs)
+        if decomposed is not NotImplemented:
+            return decomposed
+    tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+    from_gpu = any(isinstance(each, GpuTensor) for each in tensors)
+    to_gpu, options = _place(func, from_gpu, kwargs)
+    _require_one_device(func, tensors)
+    _require_no_waiting(func, tensors, to_gpu)
+    in_memory, named = tree_map_only(GpuTensor, lambda each: each.memory, (args, options))
+    out = func(*in_memory, **named)
+    if from_gpu or to_gpu:
+        _record(func, in_memory, named, out)
+    if func is _aten.copy_.default:
+        return args[0]
+    if not to_gpu:
+        return out
+    made = tree_map_only(Tensor, GpuTensor, out)
+    if not from_gpu:
+        return made
+    return return_and_correct_aliasing(func, args, kwargs, made)  # type: ignore[no-untyped-call]
+
+
+def _place(func: Any, from_gpu: bool, kwargs: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+    """Return whether results are the GPU's, and the options with the device of the memory."""
+    options = {name: value for name, value in kwargs.items() if name != "pin_memory"}
+    device = None if kwargs.get("device") is None else torch.device(kwargs["device"])
+    if device is None:
+        return from_gpu, options
+    # PyTorch's own code asks for the device of a tensor of the GPU, which is "meta" to it.
+    to_gpu = device.type == "cuda" or (from_gpu and device.type == "meta")
+    if to_gpu or from_gpu or func is _aten.scalar_tensor.default:
+        options["device"] = torch.device("cpu")
+    return to_gpu, options
+
+
+def _require_one_device(func: Any, tensors: list[Tensor]) -> None:
+    """Refuse tensors of two devices; a single number and indices may be the CPU's."""
+    if func in _COPIES or func in _INDEXED:
+        return
+    devices = {each.device for each in tensors if isinstance(each, GpuTensor) or each.dim()}
+    if len(devices) > 1 and GPU in devices:
+        raise RuntimeError(f"Expected all tensors to be on the same device: {func}, {devices}")
+
+
+def _require_no_waiting(func: Any, tensors: list[Tensor], to_gpu: bool) -> None:
+    """Refuse what waits for the GPU while a graph is recorded."""
+    crosses = func in _COPIES and len({to_gpu, *(isinstance(it, GpuTensor) for it in tensors)}) > 1
+    if getattr(_here, "graph", None) and (crosses or func in _WAITING):
+        raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
+
+
+class _Graph:
+    """Operations that are recorded, to be run again in the same memory."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable[..., Any], Any, Any, Any]] = []
+
+    def replay(self) -> None:
+        """Run all operations again."""
+        for func, args, kwargs, before in self.calls:
+            results = zip(tree_leaves(func(*args, **kwargs)), tree_leaves(before), strict=True)
+            for now, kept in results:
+                if isinstance(kept, Tensor) and now.data_ptr() != kept.data_ptr():
+                    kept.copy_(now)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _record(func: Any, args: Any, kwargs: Any, out: Any) -> None:
+    if graph := getattr(_here, "graph", None):
+        graph.calls.append((func, args, kwargs, out))
+
+
+@contextmanager
+def _recording(graph: _Graph, **_options: Any) -> Iterator[None]:
+    _here.graph = graph
+    try:
+        yield
+    finally:
+        _here.graph = None
+
+
+class _Generator(torch.Generator):
+    """A generator of random numbers; drawn in the CPU's memory."""
+
+    _where: torch.device
+
+    def __new__(cls, device: Any = "cpu") -> "_Generator":
+        """Make one that draws for this device."""
+        made = super().__new__(cls, "cpu")  # type: ignore[call-arg]
+        made._where = torch.device(device)
+        return made
+
+    device = property(lambda self: self._where)
+
+
+def _on_gpu(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a function that makes tensors of data in the CPU's memory, and copies them."""
+
+    def made(data: Any, *rest: Any, device: Any = None, **options: Any) -> Tensor:
+        if device is None or torch.device(device).type != "cuda":
+            return make(data, *rest, device=device, **options)
+        if isinstance(data, GpuTensor):
+            return data.to(dtype=options.get("dtype"))
+        return make(data, *rest, device="cpu", **options).to(device)
+
+    return made
+
+
+def _cuda() -> dict[str, Any]:
+    """Return what replaces parts of `torch.cuda`."""
+
+    def nothing(*_: Any, **__: Any) -> None:
+        pass
+
+    stream = SimpleNamespace(wait_stream=nothing, synchronize=nothing)
+    event = SimpleNamespace(record=nothing, synchronize=nothing, elapsed_time=lambda _: 1.0)
+    properties = SimpleNamespace(name="simulated", major=9, minor=0, total_memory=1 << 34)
+    state = torch.zeros(16, dtype=torch.uint8)
+    named = dict.fromkeys(
+        ("_lazy_init", "set_device", "set_stream", "synchronize", "empty_cache"), nothing
+    )
+    named |= dict.fromkeys(("manual_seed", "manual_seed_all", "set_rng_state"), nothing)
+    contexts = dict.fromkeys(("stream", "device"), lambda *_: nullcontext())
+    return {
+        **named,
+        **contexts,
+        "is_available": lambda: True,
+        "is_initialized": lambda: True,
+        "device_count": lambda: 1,
+        "current_device": lambda: 0,
+        "get_device_capability": lambda *_: (9, 0),
+        "get_device_properties": lambda *_: properties,
+        "mem_get_info": lambda *_: (1 << 33, 1 << 34),
+        "get_rng_state": lambda *_: state,
+        "Stream": lambda *_, **__: stream,
+        "Event": lambda *_, **__: event,
+        "current_stream": lambda *_: stream,
+        "CUDAGraph": _Graph,
+        "graph": _recording,
+    }
+
+
+@contextmanager
+def simulated_gpu() -> Iterator[torch.device]:
+    """Simulate a GPU in this thread and in those that are started meanwhile."""
+    torch._C._ensureCUDADeviceGuardSet()
+    run = threading.Thread.run
+
+    def run_with_gpu(thread: threading.Thread) -> None:
+        with _Simulation():
+            run(thread)
+
+    makers: dict[str, Any] = {"Generator": _Generator}
+    makers |= {name: _on_gpu(getattr(torch, name)) for name in ("asarray", "as_tensor", "tensor")}
+    swapped = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)  # as `Module.to` does for a GPU
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(patch.multiple(torch.cuda, **_cuda()))
+            stack.enter_context(patch.multiple(torch, **makers))
+            stack.enter_context(patch.object(Tensor, "pin_memory", lambda tensor, *_: tensor))
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            stack.enter_context(patch.object(threading.Thread, "run", run_with_gpu))
+            stack.enter_context(_Simulation())
+            yield GPU
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(swapped)
