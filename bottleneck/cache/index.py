@@ -7,11 +7,12 @@ rebuilt from the shards.
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,8 +103,9 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
 
     ``file[layer]`` holds the codes, NaN for rows without a shard. ``file[f"{layer}:valid"]`` says
     which rows have codes. Where there are several views, ``file[f"{layer}:views"]`` holds the codes
-    of all, and ``file[f"{layer}:views:valid"]`` says which there are. An intact index with the
-    same content is not written again.
+    of all, and ``file[f"{layer}:views:valid"]`` says which there are. A name that is in the way of
+    another layer's arrays is encoded as that of its folder: ``block%2F1`` beside ``block``. An
+    intact index with the same content is not written again.
 
     Parameters
     ----------
@@ -115,7 +117,7 @@ def write_index(path: Path, layers: dict[str, IndexedLayer]) -> None:
     arrays = {
         name: (sources, valid)
         for layer, content in layers.items()
-        for name, sources, valid in _arrays(path.parent, layer, content)
+        for name, sources, valid in _arrays(path.parent, _array_name(layer, layers), content)
         if sources
     }
     says = sha256(
@@ -152,18 +154,31 @@ def rejected_text(images: ImageTable, reasons: dict[int, str]) -> str:
     return f"row,path,reason\r\n{lines}"
 
 
+_ENDS = ("", ":valid", ":views", ":views:valid")  # of the names of a layer's arrays
+
+
+def _array_name(layer: str, layers: Iterable[str]) -> str:
+    """Return a layer's name, encoded where another layer's array is in its place or above it.
+
+    HDF5 reads a `/` as a group, and what has the name of an array is no group.
+    """
+    taken = {other + end for other in layers if other != layer for end in _ENDS}
+    places = {layer[:i] for i, character in enumerate(f"{layer}/") if character == "/"}
+    return quote(layer, safe="") if taken & places else layer
+
+
 _Source = tuple[str, tuple[int, ...], tuple[int, ...], str]
 
 
 def _arrays(
-    root: Path, layer: str, content: IndexedLayer
+    root: Path, name: str, content: IndexedLayer
 ) -> Iterator[tuple[str, list[_Source], NDArray[np.bool_]]]:
     """Yield the arrays that show a layer: its plain images, and all views if there are more."""
     valid = content.valid
     plain = [(path, header) for path, header in content.shards if not header.view]
-    yield layer, _sources(root, plain), valid if valid.ndim == 1 else valid[:, 0]
+    yield name, _sources(root, plain), valid if valid.ndim == 1 else valid[:, 0]
     if valid.ndim > 1:
-        yield f"{layer}:views", _sources(root, content.shards, views=True), valid
+        yield f"{name}:views", _sources(root, content.shards, views=True), valid
 
 
 def _sources(
