@@ -10,7 +10,7 @@ import numpy as np
 
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.envelope import verify_envelope
-from bottleneck.cache.format.paths import files_in
+from bottleneck.cache.format.paths import files_in, list_foreign
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardHeader, open_shard
 from bottleneck.cache.index import FILE_TYPE as INDEX
@@ -149,11 +149,16 @@ def find_problems(recovered: RecoveredCache) -> VerificationReport:
     problems = [
         *(Problem(name, why, "", None) for name, why in recovered.lost.items()),
         *_verify_index(cache),
+        *(_foreign_folder(folder) for folder in list_foreign(cache.path)),
         *(problem for found, _ in verified for problem in found),
     ]
     if not problems:  # with other problems, its correct content is unknown
         problems += _verify_rejected(cache, [headers for _, headers in verified])
     return VerificationReport(cache.path, tuple(problems), cache.shard_count)
+
+
+def _foreign_folder(folder: Path) -> Problem:
+    return Problem(f"codes/{folder.name}", "not a layer's folder: remove it by hand", "", None)
 
 
 def _verify_index(cache: CacheDirectory) -> Iterator[Problem]:

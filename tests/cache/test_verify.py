@@ -108,6 +108,13 @@ def test_verify_decompresses_no_codes(
     assert "/codes" not in names
 
 
+def test_a_folder_that_is_of_no_layer_is_named_and_is_no_layer(cache: Path) -> None:
+    (cache / "codes" / "thumbs").mkdir()
+    (cache / "codes" / "thumbs" / "0.png").touch()
+    assert reasons(cache) == {"codes/thumbs": "not a layer's folder: remove it by hand"}
+    assert open_cache(cache).layers == ["layer2", "layer3"]
+
+
 def test_a_report_is_a_sequence_that_prints_each_problem(cache: Path) -> None:
     report = verify(cache)
     assert (report.ok, len(report), report.to_dict()) == (True, 0, {"ok": True, "bad": []})

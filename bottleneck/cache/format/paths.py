@@ -34,23 +34,40 @@ def list_series(cache: Path) -> list[Series]:
     """Return the series that a cache should have by the names of its folders, sorted.
 
     A layer of which a view was begun should have that view, and all before it. Names that
-    begin with a dot are ignored.
+    begin with a dot are ignored, and so are folders that are of no series.
     """
-    folder = cache / "codes"
-    if not folder.is_dir():
-        return []
-    names = [child.name for child in folder.iterdir() if child.is_dir()]
-    begun = [_series_of(name) for name in names if not name.startswith(".")]
     last: dict[str, int] = {}
-    for series in filter(None, begun):
+    for series in filter(None, map(_series_of, _subfolders(cache / "codes"))):
         last[series.layer] = max(series.view, last.get(series.layer, 0))
     return [Series(layer, view) for layer in sorted(last) for view in range(last[layer] + 1)]
 
 
-def _series_of(name: str) -> Series | None:
-    """Return the series that a folder is of; None if it is of none."""
-    parts = re.fullmatch(r"([^@]+)(?:@([1-9][0-9]{0,2}))?", name)
-    return Series(unquote(parts[1]), int(parts[2] or 0)) if parts else None
+def list_foreign(cache: Path) -> list[Path]:
+    """Return the folders among those of the layers that are of no series, sorted."""
+    return sorted(folder for folder in _subfolders(cache / "codes") if not _series_of(folder))
+
+
+def _subfolders(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _series_of(folder: Path) -> Series | None:
+    """Return the series that a folder is of; None if its name is that of none, or its files are."""
+    parts = re.fullmatch(r"([^@]+)(?:@([1-9][0-9]{0,2}))?", folder.name)
+    series = Series(unquote(parts[1]), int(parts[2] or 0)) if parts else None
+    if series is None or series_dir(Path(), series).name != folder.name:
+        return None
+    return None if _has_only_other_files(folder) else series
+
+
+def _has_only_other_files(folder: Path) -> bool:
+    """Return whether there are files, and none is a shard. An empty folder was begun."""
+    name = None
+    for name in _walk(folder):  # mostly the first is a shard
+        if _shard_number(name) is not None:
+            return False
+    return name is not None
 
 
 def shard_path(folder: Path, shard: int) -> Path:

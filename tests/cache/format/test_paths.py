@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from bottleneck.cache.format.paths import (
     files_in,
+    list_foreign,
     list_series,
     list_shards,
     series_dir,
@@ -90,3 +91,13 @@ def test_a_view_has_a_folder_that_no_layers_name_could_have(tmp_path: Path) -> N
         (tmp_path / "codes" / name).mkdir()
     a, b = ([Series(name, view) for view in range(n)] for name, n in (("a", 3), ("b@1", 2)))
     assert list_series(tmp_path) == [*a, Series("a@1"), *b]
+
+
+def test_folders_that_are_of_no_layer_are_told_from_those_of_layers(tmp_path: Path) -> None:
+    codes = tmp_path / "codes"
+    stand(codes, "a/00000.h5", "a/notes.txt", "many/1/01000.h5", "thumbs/0.png", "a%2fb/00000.h5")
+    for name in ("begun", "my notes", ".hidden", "%FF"):
+        (codes / name).mkdir()
+    assert list_series(tmp_path) == [Series("a"), Series("begun"), Series("many")]
+    names = [folder.name for folder in list_foreign(tmp_path)]
+    assert names == ["%FF", "a%2fb", "my notes", "thumbs"]
