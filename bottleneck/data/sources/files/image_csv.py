@@ -62,7 +62,8 @@ class ImageCsv:
         paths : StringColumn
             The path of each row.
         as_files : bool
-            Whether other spellings of a path, such as ``./a.jpg`` of ``a.jpg``, are the same image.
+            Whether other spellings of a path, such as ``./a.jpg`` of ``a.jpg``, are the same image;
+            a relative one is below the folder of the CSV.
 
         Raises
         ------
@@ -70,7 +71,7 @@ class ImageCsv:
             Two rows are one image. The message has their lines.
         """
         for first, second, _ in find_repeats(
-            lambda: _normal(paths) if as_files else paths, len(paths)
+            lambda: _normal(paths, self.path.parent) if as_files else paths, len(paths)
         ):
             one, other = paths[first], paths[second]
             if self._same_file(one, other):
@@ -220,11 +221,19 @@ def _without_blanks(column: list[str], chunk: str) -> list[str]:
     return [text.strip() for text in column] if may_have else column
 
 
-def _normal(paths: StringColumn) -> Iterator[str]:
-    """Yield each path in its shortest spelling. Most blocks have no other."""
+def _normal(paths: StringColumn, folder: Path) -> Iterator[str]:
+    """Yield each path in its shortest spelling: below `folder` a relative one.
+
+    Most blocks have no other.
+    """
+    tops = tuple(f"{top}/" for top in {folder.absolute(), folder.resolve()})
     for block in in_blocks(paths):
         text = "\n".join(block)
-        yield from map(posixpath.normpath, block) if "./" in text or "//" in text else block
+        if "./" in text or "//" in text or "\n/" in f"\n{text}":
+            for name in map(posixpath.normpath, block):
+                yield next((name.removeprefix(top) for top in tops if name.startswith(top)), name)
+        else:
+            yield from block
 
 
 def _lines_of_rows(path: Path, header: CsvHeader, rows: Collection[int]) -> dict[int, int]:

@@ -108,6 +108,16 @@ def test_another_spelling_of_a_path_is_the_same_image(tmp_path: Path, other: str
         found(tmp_path, "a/1.jpg", "b/2.jpg", other)
 
 
+def test_an_absolute_path_is_the_same_image_as_a_relative_one(tmp_path: Path) -> None:
+    touch(tmp_path, "real/a/1.jpg", "real/b/2.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    for folder in ("real", "link"):
+        for absolute in (tmp_path / folder / "a/1.jpg", tmp_path / "real/./a/1.jpg"):
+            with pytest.raises(ImagesTableError, match=r"on lines 2 and 4.*; an image is one row"):
+                found(tmp_path / folder, "a/1.jpg", "b/2.jpg", str(absolute))
+    assert all(found(tmp_path / "real", "a/1.jpg", str(tmp_path / "real/b/2.jpg")).values())
+
+
 def test_a_spelling_of_its_own_is_kept(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg")
     assert found(tmp_path, "./a/1.jpg") == {"./a/1.jpg": True}
