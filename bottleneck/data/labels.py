@@ -2,7 +2,8 @@
 
 A label is one class name, or several with ``|`` between them: ``cat|dog``. One such label among
 the training rows makes the data multi-label; then every label is a list of names. A label that is
-the name of a folder of its image is always one name: a class folder ``cat|dog`` is one class.
+the name of a folder of its image does not: where all are, a class folder ``cat|dog`` is one class,
+and in multi-label data it is two names as any other label.
 """
 
 import unicodedata
