@@ -231,12 +231,13 @@ def test_a_decoder_that_rounds_otherwise_is_not_used(
 
 
 @pytest.mark.usefixtures("compared_anew")
-def test_a_limit_below_the_probes_size_is_no_reason_to_reject(
+def test_a_limit_below_the_probes_size_is_no_reason_to_reject_nor_to_decode_by_pillow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tiny, larger = (encode(Image.fromarray(noise(side, side, 3)), "JPEG") for side in (8, 16))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert same_as_pillow(tiny)
+    assert decode.decoding_notes() == ()
     with pytest.raises(ImageError, match="256 pixels are more than 100"):
         decode_image(larger)
 
