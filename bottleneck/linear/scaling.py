@@ -156,8 +156,10 @@ def _rooted(name: str, codes: NDArray[Any]) -> NDArray[Any]:
 def _unit_lengths(codes: NDArray[Any], sizes: Sequence[int], share: float) -> NDArray[Any]:
     scaled = np.empty_like(codes)
     for columns in column_blocks(sizes):
-        norms = share * np.linalg.norm(codes[:, columns], axis=1, keepdims=True)
-        scaled[:, columns] = codes[:, columns] / np.where(norms == 0, 1, norms)
+        block = codes[:, columns]
+        squares = np.einsum("ij,ij->i", block, block, dtype=np.float64)  # float32 ends at 1e19²
+        norms = (share * np.sqrt(squares)).astype(codes.dtype)[:, None]
+        np.divide(block, np.where(norms == 0, 1, norms), out=scaled[:, columns])
     return scaled
 
 

@@ -97,6 +97,14 @@ def test_a_scaler_of_training_rows_scales_other_rows() -> None:
     np.testing.assert_allclose(ArrayMatrix(other).scaled(found).array, expected)
 
 
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_the_squares_of_float32_codes_may_be_beyond_float32(factor: float) -> None:
+    table = (np.array([[3, 4, 0], [1, 2, 2]]) * factor).astype(np.float32)
+    found = fit_scaler("l2", ArrayMatrix(table), [2, 1])(table)
+    expected = [[0.6, 0.8, 0], [1 / 5**0.5, 2 / 5**0.5, 1]]
+    np.testing.assert_allclose(found, np.array(expected) / 2**0.5, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["l2", "none"])
 def test_only_standardize_has_a_mean_and_a_scale(name: str) -> None:
     found = fit_scaler(name, ArrayMatrix(np.ones((3, 2), np.float32)))
