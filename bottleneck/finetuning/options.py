@@ -108,7 +108,7 @@ class TuneOptions:
             isinstance(self.lr, Real) and math.isfinite(self.lr) and self.lr > 0
         ):
             raise InvalidOptionError("lr", self.lr, "a finite number above 0")
-        if not (math.isfinite(self.decay) and self.decay >= 0):
+        if not (isinstance(self.decay, Real) and math.isfinite(self.decay) and self.decay >= 0):
             raise InvalidOptionError("weight_decay", self.decay, "a finite number, 0 or more")
         require_seed(self.seed)
         object.__setattr__(self, "device", str(self.device))  # the name of a torch.device

@@ -36,6 +36,7 @@ from bottleneck.runtime import (
     Executor,
     OnProgress,
     ignore_progress,
+    require_executor,
     require_options,
     require_positive,
     require_shared_paths,
@@ -114,6 +115,7 @@ def sweep(
     """
     require_options(search=(search, SearchOptions))
     require_positive("memory", memory)
+    require_executor(executor)
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)
     labelled = labelled_images(store, labels)

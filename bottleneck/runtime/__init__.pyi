@@ -10,6 +10,7 @@ from .devices import visible_gpus as visible_gpus
 from .executors.backends import BACKENDS as BACKENDS
 from .executors.backends import DaskExecutor as DaskExecutor
 from .executors.backends import Executor as Executor
+from .executors.backends import require_executor as require_executor
 from .executors.backends import require_shared_paths as require_shared_paths
 from .files import atomic_write as atomic_write
 from .files import holds_text as holds_text

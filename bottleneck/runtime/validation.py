@@ -55,7 +55,7 @@ def require_one_of(parameter: str, value: str | None, allowed: Collection[str]) 
     --------
     >>> require_one_of("dtype", "float16", ["float16", "float32"])
     """
-    if value is not None and value not in allowed:
+    if value is not None and value not in list(allowed):  # what is no text may have no hash
         raise InvalidOptionError(parameter, value, f"one of {', '.join(allowed)}")
 
 

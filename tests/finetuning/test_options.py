@@ -27,6 +27,7 @@ from bottleneck.finetuning.options import TuneOptions
         ({"lr": [0.1]}, "`lr=[0.1]`: must be a finite number above 0"),
         ({"lr": float("nan")}, "`lr=nan`: must be a finite number above 0"),
         ({"weight_decay": -1.0}, "`weight_decay=-1.0`: must be a finite number, 0 or more"),
+        ({"weight_decay": "a"}, "`weight_decay='a'`: must be a finite number, 0 or more"),
         ({"seed": -1}, "`seed=-1`: must be a whole number from 0 to 2⁶³ − 1"),
     ],
 )

@@ -216,6 +216,12 @@ def test_memory_that_is_no_number_of_bytes_is_refused_before_workers_begin(
         sweep(three, memory=memory, executor=elsewhere)
 
 
+def test_what_is_no_executor_is_refused_before_training(three: Path) -> None:
+    not_one: Any = 3
+    with pytest.raises(InvalidOptionError, match="`executor=3`: must be an Executor"):
+        sweep(three, executor=not_one)
+
+
 def test_one_layer_is_in_memory_at_a_time(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before: list[weakref.ref[Any]] = []
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime.validation import require_left_out, require_options, require_seed
+from bottleneck.runtime.validation import (
+    require_left_out,
+    require_one_of,
+    require_options,
+    require_seed,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +45,11 @@ def test_options_of_another_class_are_refused_with_a_call_of_theirs(
     with pytest.raises(InvalidOptionError) as caught:
         require_options(other=(slice(1), slice), part=(value, slice))
     assert str(caught.value) == f"`part={value!r}`: {words}"
+
+
+def test_a_name_that_has_no_hash_is_refused() -> None:
+    with pytest.raises(InvalidOptionError, match=r"`dtype=\['a'\]`: must be one of a, b"):
+        require_one_of("dtype", ["a"], {"a": 1, "b": 2})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, True, 1.0, np.int64(1), "1"])

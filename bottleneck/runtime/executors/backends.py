@@ -12,7 +12,7 @@ from bottleneck.errors import InvalidOptionError, WorkerError
 from bottleneck.runtime.executors.dask_executor import DaskExecutor, connect
 from bottleneck.runtime.executors.executor import Executor
 from bottleneck.runtime.executors.loky_executor import LokyExecutor, worker_environments
-from bottleneck.runtime.validation import require_one_of
+from bottleneck.runtime.validation import require_one_of, require_positive
 
 __all__ = [
     "BACKENDS",
@@ -20,6 +20,7 @@ __all__ = [
     "Executor",
     "LokyExecutor",
     "open_executor",
+    "require_executor",
     "require_shared_paths",
 ]
 
@@ -81,12 +82,32 @@ def open_executor(
         return
     if scheduler is not None:
         raise InvalidOptionError("scheduler", scheduler, "given with `backend=dask`")
+    require_positive("jobs", jobs)
     executor, kill = LokyExecutor(worker_environments(jobs, gpus)), True
     try:
         yield executor
         kill = False  # only after an interrupt or error, do not wait for running items
     finally:
         executor.close(kill=kill)
+
+
+def require_executor(executor: Executor | None) -> None:
+    """Refuse what is no executor, such as a number of processes; None means that there is none.
+
+    Raises
+    ------
+    InvalidOptionError
+
+    Examples
+    --------
+    >>> require_executor(4)
+    Traceback (most recent call last):
+    bottleneck.errors.InvalidOptionError: `executor=4`: must be an Executor: \
+`bottleneck.open_executor` opens one
+    """
+    if executor is not None and not hasattr(executor, "map_unordered"):
+        hint = "`bottleneck.open_executor` opens one"
+        raise InvalidOptionError("executor", executor, "an Executor", hint)
 
 
 def require_shared_paths(executor: Executor, missing: Callable[[], str]) -> None:

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 
 from bottleneck.errors import InvalidOptionError
 
@@ -78,7 +79,7 @@ class ArrayTask:
     Raises
     ------
     InvalidOptionError
-        The count is below 1, or the index is not below the count.
+        One is no whole number, the count is below 1, or the index is not below the count.
 
     Examples
     --------
@@ -93,6 +94,8 @@ class ArrayTask:
     variables: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.index, Integral) and isinstance(self.count, Integral)):
+            raise InvalidOptionError("task", str(self), "I/N of two whole numbers")
         if self.count < 1:
             raise InvalidOptionError("task", str(self), "I/N with N at least 1")
         if not 0 <= self.index < self.count:

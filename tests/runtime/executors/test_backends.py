@@ -269,6 +269,12 @@ def test_an_unknown_backend_is_refused() -> None:
         pass
 
 
+@pytest.mark.parametrize("jobs", [0, -1, 1.5, "2"])
+def test_a_number_of_processes_is_a_count(jobs: Any) -> None:
+    with pytest.raises(InvalidOptionError, match="`jobs="), open_executor("loky", jobs=jobs):
+        pass
+
+
 def test_a_result_that_was_handed_over_is_not_computed_again() -> None:
     """What its scheduler still has to hold, it computes anew when the worker that holds it dies."""
     distributed = pytest.importorskip("distributed")

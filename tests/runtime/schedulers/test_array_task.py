@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -212,6 +213,12 @@ def test_missing_shards_fall_to_the_tasks_that_make_them() -> None:
 @pytest.mark.parametrize(("index", "count"), [(3, 3), (0, 0), (-1, 2)])
 def test_an_index_outside_of_the_count_is_refused(index: int, count: int) -> None:
     with pytest.raises(InvalidOptionError, match=f"`task='{index}/{count}'`: must be I/N"):
+        ArrayTask(index, count)
+
+
+@pytest.mark.parametrize(("index", "count"), [("0", "4"), (0.0, 4), (0, None)])
+def test_numbers_of_another_type_are_refused(index: Any, count: Any) -> None:
+    with pytest.raises(InvalidOptionError, match=r"`task=.*`: must be I/N of two whole numbers"):
         ArrayTask(index, count)
 
 
