@@ -3,6 +3,7 @@ from .calibration import fit_platt as fit_platt
 from .calibration import fit_temperature as fit_temperature
 from .calibration import row_blocks as row_blocks
 from .classifiers import CLASSIFIERS as CLASSIFIERS
+from .classifiers import MAX_C as MAX_C
 from .classifiers import expand_binary as expand_binary
 from .classifiers import expand_margin as expand_margin
 from .estimators import LinearSVM as LinearSVM

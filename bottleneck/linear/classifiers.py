@@ -21,6 +21,7 @@ from bottleneck.linear.solver.losses import Logistic, Loss, Softmax, SquaredHing
 from bottleneck.linear.solver.path import RegularizationPath
 
 CLASSIFIERS = ("svm", "softmax")
+MAX_C = 1e30  # numbers of float32 overflow not far above
 
 # What each of two classes has of the one margin between them. The softmax of -m/2 and m/2 is the
 # logistic function of m.

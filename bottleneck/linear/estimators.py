@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from bottleneck.linear.calibration import fit_temperature
-from bottleneck.linear.classifiers import prepare_path
+from bottleneck.linear.classifiers import MAX_C, prepare_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.solver.path import Solution
 
@@ -107,9 +107,9 @@ class _Linear(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-igno
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64] | None]:
         """Return the rows of positive weight: codes, indices into `classes_`, and weights."""
-        if not (0 < self.C < np.inf and self.tol > 0 and self.max_iter >= 1):
+        if not (0 < self.C <= MAX_C and self.tol > 0 and self.max_iter >= 1):
             raise ValueError(
-                "C and tol must be above 0, C finite, and max_iter at least 1. "
+                f"C and tol must be above 0, C at most {MAX_C:g}, and max_iter at least 1. "
                 f"Got C={self.C!r}, tol={self.tol!r}, max_iter={self.max_iter!r} instead."
             )
         codes, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], order="C")
@@ -175,7 +175,7 @@ class LinearSVM(_Linear):
     Parameters
     ----------
     C : float
-        Weight of the loss against the penalty ½‖w‖², above 0.
+        Weight of the loss against the penalty ½‖w‖², above 0 and at most 1e30.
     fit_intercept : bool
         Whether the classifier has an intercept.
     class_weight : dict, "balanced" or None
@@ -280,7 +280,7 @@ class SoftmaxRegression(_Linear):
     Parameters
     ----------
     C : float
-        Weight of the loss against the penalty ½‖w‖², above 0.
+        Weight of the loss against the penalty ½‖w‖², above 0 and at most 1e30.
     fit_intercept : bool
         Whether the classifier has an intercept.
     class_weight : dict, "balanced" or None

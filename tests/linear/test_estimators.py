@@ -1,4 +1,5 @@
 import pickle
+import re
 import warnings
 from typing import Any
 
@@ -451,6 +452,7 @@ def test_rows_without_weight_have_no_part_in_probabilities() -> None:
         {"C": -1.0},
         {"C": np.nan},
         {"C": np.inf},
+        {"C": 1e31},
         {"tol": 0.0},
         {"tol": -1e-4},
         {"tol": np.nan},
@@ -462,7 +464,8 @@ def test_impossible_options_are_refused_when_fitting(kind: Any, options: dict[st
     X, y = data(3)
     model = kind(**options)  # as scikit-learn asks, not before
     (name, value) = next(iter(options.items()))
-    with pytest.raises(ValueError, match=rf"C and tol must be above 0.*Got .*{name}={value}"):
+    got = re.escape(f"{name}={value}")
+    with pytest.raises(ValueError, match=rf"C and tol must be above 0.*Got .*{got}"):
         model.fit(X, y)
 
 

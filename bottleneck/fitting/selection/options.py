@@ -7,12 +7,11 @@ from numbers import Integral, Real
 from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.fitting.scoring.metrics import METRICS
 from bottleneck.fitting.selection.folds import require_folds
-from bottleneck.linear import SCALINGS, ClassifierOptions, require_scaling
+from bottleneck.linear import MAX_C, SCALINGS, ClassifierOptions, require_scaling
 
 __all__ = ["RULES", "ClassifierOptions", "SearchOptions", "require_grid"]
 
 RULES = ("best", "1se")
-_MAX_C = 1e30  # numbers of float32 overflow not far above
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,8 @@ def require_grid(values: Iterable[float]) -> tuple[float, ...]:
     """
     cs = tuple(values)
     for c in cs:
-        if not (isinstance(c, Real) and 0 < c <= _MAX_C):
-            raise InvalidOptionError("c", c, f"a number above 0, at most {_MAX_C:g}")
+        if not (isinstance(c, Real) and 0 < c <= MAX_C):
+            raise InvalidOptionError("c", c, f"a number above 0, at most {MAX_C:g}")
     if not cs:
         raise InvalidOptionError("c", cs, "at least one value")
     return tuple(sorted(set(map(float, cs))))  # not NumPy's numbers
