@@ -20,6 +20,8 @@ from bottleneck.runtime import escape_unprintable, format_names
 if TYPE_CHECKING:
     from bottleneck.finetuning import TunedTail
 
+_UNREADABLE = "not comparable, its record of the training is not one of `bottleneck.tune`"
+
 
 @dataclass(frozen=True)
 class TunedStrategy:
@@ -144,22 +146,34 @@ def compare_tail(
     comparison : Comparison
         Linear heads on them.
     """
-    record = tail.training_record
-    choice = record.get("choice") or {}
+    recorded = _recorded(tail, digest)
     _, fold = make_folds(training, SEARCH.cv)[0]
-    reason = _not_compared(tail, digest)
     linear, error = _linear_score(comparison.best, training, fold)
     return TunedStrategy(
         path=str(path),
         boundary=tail.boundary,
-        kept_back=None if reason else _kept_back_score(choice),
-        images=int(choice.get("kept_back") or 0),
-        linear=None if reason else linear,
+        linear=None if recorded["reason"] else linear,
         standard_error=math.sqrt(2) * error,
-        heldout=record.get("heldout"),
-        seconds=float(record.get("seconds") or 0.0),
-        reason=reason,
+        **recorded,
     )
+
+
+def _recorded(tail: "TunedTail", digest: str) -> dict[str, Any]:
+    """Return what a tail's record says of its training, and why it is not compared."""
+    record = tail.training_record
+    try:  # one of another program may be anything
+        choice, heldout = record.get("choice") or {}, record.get("heldout")
+        reason = _not_compared(tail, digest)
+        return {
+            "kept_back": None if reason else _kept_back_score(choice),
+            "images": int(choice.get("kept_back") or 0),
+            "heldout": heldout and {**heldout, "accuracy": float(heldout["accuracy"])},
+            "seconds": float(record.get("seconds") or 0.0),
+            "reason": reason,
+        }
+    except (AttributeError, LookupError, TypeError, ValueError):
+        nothing = dict.fromkeys(("kept_back", "heldout"))
+        return {**nothing, "images": 0, "seconds": 0.0, "reason": _UNREADABLE}
 
 
 def _not_compared(tail: "TunedTail", digest: str) -> str:
