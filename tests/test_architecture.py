@@ -85,6 +85,7 @@ DOORS = {
     "psutil": {"runtime.process.resources"},
     "matplotlib": {
         "fitting.plotting.fit_plot",
+        "fitting.plotting.fonts",
         "fitting.plotting.style",
         "fitting.plotting.picture",
         "fitting.plotting.sweep_plot",

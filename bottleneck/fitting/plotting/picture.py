@@ -1,11 +1,13 @@
 """Write figures as pictures."""
 
 import io
+import warnings
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bottleneck.errors import InvalidOptionError
+from bottleneck.fitting.plotting.fonts import choose_fonts
 from bottleneck.runtime import atomic_write
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ def require_picture(path: Path) -> None:
 def output_figure(figure: "Figure", path: str | PathLike[str] | None) -> "Figure | None":
     """Write a figure into a file, atomically; return it where there is none.
 
+    Names of classes in any script are drawn where an installed font has it.
+
     Parameters
     ----------
     figure : matplotlib.figure.Figure
@@ -46,12 +50,15 @@ def output_figure(figure: "Figure", path: str | PathLike[str] | None) -> "Figure
     OSError
         The file cannot be written.
     """
+    choose_fonts(figure)
     if path is None:
         return figure
     file = Path(path)
     require_picture(file)
     picture = io.BytesIO()
-    figure.savefig(picture, format=file.suffix[1:].lower(), dpi=200)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # it was said
+        figure.savefig(picture, format=file.suffix[1:].lower(), dpi=200)
     with atomic_write(file) as temporary:
         temporary.write_bytes(picture.getvalue())
     return None
