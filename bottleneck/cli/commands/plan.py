@@ -18,6 +18,7 @@ from bottleneck.cli.options import (
 )
 from bottleneck.cli.output import print_result
 from bottleneck.cli.types import PATH
+from bottleneck.runtime import format_count
 
 
 @click.command()
@@ -40,11 +41,15 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
     Example:
       bottleneck plan photos --model resnet50 --layer layer3 --layer layer4 --tasks 16
     """
+    from bottleneck import open_images
     from bottleneck import plan as run
     from bottleneck.extraction import ComputeOptions, StorageOptions
 
+    source = open_images(images)
+    count = format_count(len(source.table), "image")
+    click.echo(f"{count}: encoding some for about ten seconds, to measure this machine", err=True)
     result = run(
-        images,
+        source,
         transform=take_transform(options),
         storage=take(StorageOptions, options),
         compute=take(ComputeOptions, options),

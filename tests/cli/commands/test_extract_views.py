@@ -67,6 +67,7 @@ def test_wrong_options_are_one_line(run: Run, photos: Path) -> None:
 
 def test_a_plan_counts_the_views(run: Run, photos: Path) -> None:
     done = run("plan", photos, *TINY, "--views", 3, "--json")
+    assert done.stderr.startswith("36 images: encoding some for about ten seconds")
     values = json.loads(done.stdout)
     assert (values["rows"], values["views"], values["passes"]) == (36, 3, 108)
     plain = json.loads(run("plan", photos, *TINY, "--json").stdout)
