@@ -158,7 +158,9 @@ def find_problems(recovered: RecoveredCache) -> VerificationReport:
 
 
 def _foreign_folder(folder: Path) -> Problem:
-    return Problem(f"codes/{folder.name}", "not a layer's folder: remove it by hand", "", None)
+    return Problem(
+        f"codes/{folder.name}", "without a shard of a layer: move it elsewhere", "", None
+    )
 
 
 def _verify_index(cache: CacheDirectory) -> Iterator[Problem]:

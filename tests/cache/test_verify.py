@@ -111,7 +111,7 @@ def test_verify_decompresses_no_codes(
 def test_a_folder_that_is_of_no_layer_is_named_and_is_no_layer(cache: Path) -> None:
     (cache / "codes" / "thumbs").mkdir()
     (cache / "codes" / "thumbs" / "0.png").touch()
-    assert reasons(cache) == {"codes/thumbs": "not a layer's folder: remove it by hand"}
+    assert reasons(cache) == {"codes/thumbs": "without a shard of a layer: move it elsewhere"}
     assert open_cache(cache).layers == ["layer2", "layer3"]
 
 

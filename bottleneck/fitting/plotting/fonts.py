@@ -30,11 +30,11 @@ def choose_fonts(figure: "Figure") -> None:
     usual = font_manager.FontProperties()
     missing = {character for text in texts for character in text.get_text()}
     missing -= characters(font_manager.findfont(usual)) | {"\n"}
+    if not missing:
+        return
     families = list(usual.get_family())
     installed = {font.name: font.fname for font in font_manager.fontManager.ttflist}
     for name in sorted(installed.keys() - {_BOXES}, key=lambda name: ("Sans" not in name, name)):
-        if not missing:
-            break
         if found := missing & characters(installed[name]):
             families.append(name)
             missing -= found
