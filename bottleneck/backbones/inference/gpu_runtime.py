@@ -89,8 +89,8 @@ def choose_on_gpu(
     choice, first = RuntimeChoice(by_torch), by_torch[0]
     if not isinstance(first.forward, TracedNetwork):
         return choice
-    batch = random_images(batch_size, first.transform).to(first.device)
     try:
+        batch = random_images(batch_size, first.transform).to(first.device)
         each = seconds_of(first, batch) / batch_size
     except USER_CODE_EXCEPTIONS:  # the run itself says so, or takes smaller batches
         return choice

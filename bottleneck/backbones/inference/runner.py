@@ -34,7 +34,7 @@ from bottleneck.backbones.parallelism import (
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, DeviceMemoryError
-from bottleneck.runtime import is_out_of_memory, native_precision
+from bottleneck.runtime import is_out_of_memory, memory_errors, native_precision
 from bottleneck.spec import Spec
 
 _DTYPES = {
@@ -50,8 +50,10 @@ _LARGEST_MAP = 32 << 20  # bytes
 _LARGEST_BATCH = 64  # where maps are small
 
 # What to do where not even one image fits into a device's memory.
-_ON_CPU = "take an earlier layer or a smaller `crop`"
-_ON_GPU = "take an earlier layer, `precision=bfloat16` or `device=cpu`"
+_HINTS = {
+    "cpu": "take an earlier layer or a smaller `crop`",
+    "cuda": "take an earlier layer, `precision=bfloat16` or `device=cpu`",
+}
 
 
 class BatchRunner:
@@ -100,6 +102,8 @@ class BatchRunner:
         A code is no function of its image, or the network can be neither traced nor copied.
     PrecisionError
         The network works in float32, and not in the spec's precision.
+    DeviceMemoryError
+        The network does not fit into a device's memory.
 
     Examples
     --------
@@ -136,7 +140,8 @@ class BatchRunner:
         )
         self._thread = local()
         self._truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
-        with INFERENCE_SETTINGS:
+        too_small = f"the network does not fit into the memory of {devices[0]}"
+        with INFERENCE_SETTINGS, memory_errors(too_small, _HINTS[devices[0].type]):
             forwards = choose_forwards(
                 self._truncated,
                 backbone.transform.crop,
@@ -271,7 +276,7 @@ class BatchRunner:
                 if size == 1:
                     raise DeviceMemoryError(
                         f"one image does not fit into the memory of {device}",
-                        hint=_ON_CPU if device.type == "cpu" else _ON_GPU,
+                        hint=_HINTS[device.type],
                     ) from error
                 self.max_batch_size = min(self.max_batch_size or size, size // 2)
             else:

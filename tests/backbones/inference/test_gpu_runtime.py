@@ -185,13 +185,14 @@ def test_a_recording_that_fails_gives_the_thread_its_stream_back(
     assert current == ["the thread's"]
 
 
+@pytest.mark.parametrize("what", ["seconds_of", "random_images"])
 def test_a_batch_that_does_not_fit_is_left_to_the_run(
-    monkeypatch: pytest.MonkeyPatch,
+    what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(module, "seconds_of", refuse)
+    monkeypatch.setattr(module, what, refuse)
     assert choose(make()).note == ""
 
 

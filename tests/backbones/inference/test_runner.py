@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from bottleneck.backbones import parallelism
 from bottleneck.backbones.backbone import load_backbone
 from bottleneck.backbones.inference import forward_choice
+from bottleneck.backbones.inference import runner as module
 from bottleneck.backbones.inference.replica import FixedBatchReplica
 from bottleneck.backbones.inference.runner import BatchRunner
 from bottleneck.backbones.inference.runtime_trial import RuntimeChoice
@@ -368,3 +369,14 @@ def test_one_image_that_does_not_fit_is_an_error_that_says_what_to_do(
     assert "`device=cpu`" not in message  # it is the device that is too small
     assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
     assert isinstance(caught.value, RuntimeError)  # as torch.OutOfMemoryError is
+
+
+def test_a_network_that_does_not_fit_is_an_error_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "choose_forwards", refuse)
+    with pytest.raises(DeviceMemoryError, match=r"the network does not fit .* cpu .*earlier"):
+        make()
