@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.resampling import Resample, resample
-from bottleneck.data.resizing.resize import resize_and_crop
+from bottleneck.data.resizing.resize import plan_square, resize_and_crop
 from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.input_transform import InputTransform
 from bottleneck.runtime import sha256
@@ -92,7 +92,7 @@ def decode_views(
     ------
     ImageError
         The bytes are no image, or it has too many pixels, or is so long and thin that it would have
-        too many when resized.
+        too many when resized: whichever views are made.
 
     Examples
     --------
@@ -103,6 +103,8 @@ def decode_views(
     """
     resize = partial(resize_and_crop, resample=resample)
     pixels = decode_image(data, transform)
+    height, width, _ = pixels.shape
+    plan_square(height, width, transform)  # an image that it refuses has no other view either
     for view in views.numbers:
         if view == 0:
             yield resize(pixels, transform)

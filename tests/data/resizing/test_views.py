@@ -16,6 +16,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing.resize import resize_and_crop
 from bottleneck.data.resizing.view_recipe import AUGMENTATIONS, ViewRecipe
 from bottleneck.data.resizing.views import ViewSet, decode_views
+from bottleneck.errors import ImageError
 from bottleneck.input_transform import InputTransform
 
 SMALL = InputTransform(resize=20, crop=16)
@@ -142,6 +143,13 @@ def test_a_view_is_a_function_of_bytes_view_and_seed_alone(
     assert found.flags.c_contiguous
     again = view_of(pixels, view, tuple(sorted(names)), **options)
     np.testing.assert_array_equal(found, again)
+
+
+@pytest.mark.parametrize("numbers", [(0,), (1,), (0, 1)])
+def test_an_image_too_thin_to_be_resized_has_no_view_by_itself(numbers: tuple[int, ...]) -> None:
+    data, views = b"P6 20000 1 255\n" + bytes(60000), ViewSet(numbers, ViewRecipe())
+    with pytest.raises(ImageError, match="too long and thin"):
+        list(decode_views(data, InputTransform(resize=8000), views, image_sha256="ab" * 32))
 
 
 def test_the_views_of_a_file_are_made_of_one_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
