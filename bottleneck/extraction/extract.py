@@ -169,19 +169,19 @@ def extract(
     _require_possible(model, compute.device, run.executor)
     source = require_existing(open_images(images))
     trust_code(model)
-    existing = open_cache(path, source.table) if is_cache(path) else None
-    pools = pools or [_pool_of(existing)]
+    present = open_cache(path, source.table) if is_cache(path) else None
+    existing = _with_codes(present)
+    pools = pools or [existing.spec.pool if existing else DEFAULT_POOL]
     layers = name_poolings(names, pools)
     chosen_views = choose_views(views, existing)
     fields = choose_range(transform, source, existing)
     series, recipe = chosen_views.series(layers), chosen_views.recipe
-    request = ExtractionRequest(existing or path, source, series, recipe, run)
+    request = ExtractionRequest(present or path, source, series, recipe, run)
     asked: dict[str, Any] = {"relu": relu, "pool": pools[0]}
     plan = None
     known = recall_unchanged(existing, model, weights, fields, compute=compute, **asked)
     if existing is not None and known is not None:
-        layout = storage.layout_of(existing.layout)
-        plan = request.plan(existing.spec, layout, known)
+        plan = request.plan(existing.spec, storage.layout_of(existing.layout), known)
         if not plan.missing:
             begin = _begin_progress(plan, RunStats(), _estimate(plan, [], storage))
             return _finish(plan, plan.update.apply(), begin, start=start, begun=time.monotonic())
@@ -194,7 +194,7 @@ def extract(
         devices = devices[:1]  # workers have their own; one is enough to try the precision
     backbone = load_backbone(model, weights, transform=fields)
     chosen_views.require_possible(backbone.transform)
-    chosen = choose_spec(backbone, layers, devices, compute=compute, existing=existing, **asked)
+    chosen = choose_spec(backbone, layers, devices, compute=compute, existing=present, **asked)
     if plan is None or plan.update.cache.spec != chosen.spec:
         layout = _choose_layout(storage, existing, backbone, layers, pools[0])
         plan = request.plan(chosen.spec, layout, backbone.reference)
@@ -208,9 +208,12 @@ def extract(
     return _finish(plan, cache, end, start=start, begun=begun)
 
 
-def _pool_of(existing: Cache | None) -> str:
-    """Return the pooling of a cache. An empty one is begun anew, and decides nothing."""
-    return existing.spec.pool if existing is not None and existing.layers else DEFAULT_POOL
+def _with_codes(present: Cache | None) -> Cache | None:
+    """Return a cache that has codes. One without is begun anew, and decides nothing.
+
+    Nothing but the precision, which tasks on different machines would choose each for itself.
+    """
+    return present if present is not None and present.layers else None
 
 
 def _require_possible(model: "str | nn.Module", device: str, executor: Executor | None) -> None:

@@ -14,10 +14,12 @@ import pytest
 import torch
 from torch import nn
 
+from bottleneck.cache.format.manifest import StorageLayout
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.data.decoding.decode import decoding_notes
 from bottleneck.data.images import open_images
+from bottleneck.data.resizing.view_recipe import ViewRecipe
 from bottleneck.errors import (
     BackboneError,
     InvalidOptionError,
@@ -185,13 +187,24 @@ def test_the_pooling_is_the_caches_unless_it_is_given(
         extract_tiny(photos, layers=["layer2"], pool="avg")
 
 
-def test_an_empty_cache_decides_no_pooling(
-    photos: Path, extract_tiny: Extract, tmp_path: Path
+def test_an_empty_cache_decides_no_pooling_layout_or_recipe(
+    photos: Path, extract_tiny: Extract
 ) -> None:
-    failed = extract_tiny(photos, pool="none").cache.path
-    shutil.rmtree(failed / "codes")  # as after a run that wrote no shard
-    assert open_cache(failed).layers == []
-    assert extract_tiny(photos).cache.spec.pool == "avg"
+    options = {"dtype": "float32", "shard_size": 5, "compression": "lzf"}
+    failed = extract_tiny(photos, pool="none", count=2, augmentations=["rotate"], **options).cache
+    shutil.rmtree(failed.path / "codes")  # as after a run that wrote no shard
+    assert open_cache(failed.path).layers == []
+    begun = extract_tiny(photos, count=2, shard_size=None, dtype=None).cache
+    assert (begun.spec.pool, begun.view_recipe) == ("avg", ViewRecipe())
+    assert begun.layout == StorageLayout("float16", 4096, "none")
+
+
+def test_an_empty_cache_of_the_same_spec_decides_no_layout(
+    photos: Path, extract_tiny: Extract
+) -> None:
+    failed = extract_tiny(photos, shard_size=5).cache
+    shutil.rmtree(failed.path / "codes")
+    assert extract_tiny(photos, shard_size=None).cache.layout.shard_size == 4096
 
 
 def test_a_pooling_that_a_layer_has_not_leaves_no_cache(
