@@ -145,7 +145,8 @@ class _WriteBehind:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._pool.shutdown()  # shards that were encoded completely are written, whatever failed
+        with self._timer.measure("blocked"):
+            self._pool.shutdown()  # shards encoded completely are written, whatever failed
         if error is None:
             self._wait_until(0)
 

@@ -55,11 +55,13 @@ def test_submit_waits_while_too_many_writes_are_pending() -> None:
         running.append(1)
         time.sleep(0.02)
 
-    with _WriteBehind(StageTimer()) as writer:
+    timer = StageTimer()
+    with _WriteBehind(timer) as writer:
         for i in range(6):
             writer.submit(slow)
             assert len(running) >= i - 1  # one being written, one waiting
     assert len(running) == 6
+    assert timer.seconds["blocked"] > 0.8 * timer.seconds["write"]  # the last ones too
 
 
 def test_an_error_of_the_writer_reaches_the_caller(
