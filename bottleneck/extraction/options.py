@@ -246,6 +246,11 @@ class RunOptions:
         Shards to compute again: layer, or view of a layer, and number. Each stays until it is
         replaced.
 
+    Raises
+    ------
+    InvalidOptionError
+        `task` is no `ArrayTask`, or `redo` no pairs.
+
     Examples
     --------
     >>> RunOptions(redo=[("layer3", 0)]).redo
@@ -260,4 +265,10 @@ class RunOptions:
     redo: Iterable[tuple[SeriesLike, int]] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "redo", tuple(self.redo))
+        if not isinstance(self.task, ArrayTask):
+            raise InvalidOptionError("task", self.task, "an ArrayTask, such as ArrayTask(0, 16)")
+        redo = tuple(self.redo) if isinstance(self.redo, Iterable) else (self.redo,)
+        for pair in redo:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise InvalidOptionError("redo", pair, "pairs such as ('layer3', 0)")
+        object.__setattr__(self, "redo", redo)

@@ -33,6 +33,9 @@ from bottleneck.extraction.options import (
         (ComputeOptions, {"precision": "half"}, "`precision='half'`: must be one of auto, float32"),
         (ComputeOptions, {"batch_size": 0}, "`batch_size=0`: must be at least 1"),
         (ComputeOptions, {"workers": -1}, "`workers=-1`: must be at least 1"),
+        (RunOptions, {"task": "0/2"}, "`task='0/2'`: must be an ArrayTask"),
+        (RunOptions, {"redo": ["layer2"]}, "`redo='layer2'`: must be pairs such as"),
+        (RunOptions, {"redo": None}, "`redo=None`: must be pairs such as"),
     ],
 )
 def test_wrong_values_are_refused_by_name(kind: Any, options: dict[str, Any], message: str) -> None:

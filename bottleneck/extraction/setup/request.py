@@ -16,7 +16,7 @@ from bottleneck.cache import (
     release_empty_cache,
 )
 from bottleneck.data import ImageSource, SourceSummary, ViewRecipe, summarize_images
-from bottleneck.errors import SpecMismatchError
+from bottleneck.errors import InvalidOptionError, SpecMismatchError
 from bottleneck.extraction.options import RunOptions
 from bottleneck.extraction.planning.missing_shards import MissingShards, find_missing
 from bottleneck.extraction.planning.remaining_images import RemainingImages
@@ -63,6 +63,8 @@ class ExtractionRequest:
         ------
         SpecMismatchError
             The cache holds codes of another spec.
+        InvalidOptionError
+            A shard is to be made again that is not of the run.
         """
         plan = partial(
             plan_update,
@@ -136,10 +138,15 @@ class PlannedRun:
 
 
 def _find_missing(update: CacheUpdate, series: Sequence[Series], run: RunOptions) -> MissingShards:
-    """Return the task's shards that are absent, stale, or asked for again."""
+    """Return the task's shards that are absent, stale, or asked for again; refuse unknown ones."""
     cache, shards = update.cache, set[int]()
     if run.retry_rejected and not update.new:
         rejected = cache.rejected(run.task.shards(cache.shard_count))
         shards = {row // cache.layout.shard_size for row in rejected.keys() - update.removed_rows}
     asked = {(Series.of(layer), shard) for layer, shard in run.redo}
+    for each, shard in asked:
+        if each not in series or shard not in range(cache.shard_count):
+            names = ", ".join(map(str, series))
+            allowed = f"shards of the run: 0 to {cache.shard_count - 1} of {names}"
+            raise InvalidOptionError("redo", f"{each}, {shard}", allowed)
     return find_missing(cache, series, run.task, {*asked, *update.stale, *product(series, shards)})

@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from bottleneck.errors import InvalidOptionError
 from bottleneck.extraction.result import ExtractionResult
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import photograph
@@ -41,3 +44,11 @@ def test_images_that_are_alone_in_their_shard_need_no_note(
     photograph(1).save(photos / "train" / "ants" / "new.png")
     done = extract_tiny(photos, shard_size=9)
     assert done.rows == 1 and not shared(done)
+
+
+@pytest.mark.parametrize("redo", [("layer3", 0), ("layer2@avg", 0), ("layer2", 5), ("layer2", "1")])
+def test_a_shard_to_redo_that_is_not_of_the_run_is_refused(
+    cache: Path, photos: Path, extract_tiny: Extract, redo: tuple[str, int]
+) -> None:
+    with pytest.raises(InvalidOptionError, match=r"must be shards of the run: 0 to 4 of layer2$"):
+        extract_tiny(photos, redo=[redo])
