@@ -3,7 +3,8 @@
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from bottleneck.data.decoding.orientation import upright
 from bottleneck.data.decoding.scaled import draft_scaled
 from bottleneck.errors import ImageError
 from bottleneck.input_transform import InputTransform
+from bottleneck.runtime import SharedContext
 
 # During the first decoding, as Pillow would do it, neither is thread-safe.
 Image.init()
@@ -79,14 +81,19 @@ def _decode_bands(data: bytes, limits: Range | None) -> NDArray[np.uint8] | None
     return upright(pixels, bands.orientation)
 
 
-@contextmanager
-def pixel_limit(most: int | None) -> Iterator[None]:
-    """Allow images of so many pixels while the block runs; None: as many as Pillow does.
+@cache
+def pixel_limit(most: int | None) -> AbstractContextManager[None]:
+    """Allow images of so many pixels while a block runs; None: as many as are allowed already.
 
-    The limit is Pillow's own, and thus that of all threads of the process.
+    The limit is Pillow's own, and thus that of all threads of the process: runs with the same limit
+    may overlap, as those of a worker's threads do.
     """
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = before if most is None else most
+    return nullcontext() if most is None else SharedContext(partial(_limited, most))
+
+
+@contextmanager
+def _limited(most: int) -> Iterator[None]:
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most
     try:
         yield
     finally:

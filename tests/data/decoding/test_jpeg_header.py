@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -188,6 +189,18 @@ def test_too_many_pixels_are_refused_as_by_pillow() -> None:
         decode_image(JPEG)
     with pixel_limit(24 * 16):
         decode_image(JPEG)
+
+
+def test_the_limit_of_a_run_stays_when_another_that_overlaps_it_ends() -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    others = [pixel_limit(each) for each in (None, 24 * 16)]
+    with ExitStack() as first, ExitStack() as last:
+        for other in others:
+            first.enter_context(other)
+        last.enter_context(pixel_limit(24 * 16))
+        first.close()
+        assert Image.MAX_IMAGE_PIXELS == 24 * 16
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_scaled_decoding_gives_the_pixels_of_pillow() -> None:
