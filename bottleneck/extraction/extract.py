@@ -142,6 +142,8 @@ def extract(
         The executor's workers do not see the files, or die repeatedly.
     NonFiniteCodesError
         The network gave NaN or infinity. Finished shards stay.
+    DeviceMemoryError
+        The memory cannot hold one image. Finished shards stay.
     OSError
         The disk refused something. Finished shards stay.
 

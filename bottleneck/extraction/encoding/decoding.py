@@ -25,7 +25,7 @@ from bottleneck.data import (
 )
 from bottleneck.errors import ImageError
 from bottleneck.input_transform import InputTransform
-from bottleneck.runtime import StageTimer, sha256
+from bottleneck.runtime import StageTimer, memory_errors, sha256
 
 # Tasks that read and decode a batch: few, since each costs as much as an image does outside of its
 # decoding, and enough that many threads share a batch and finish it at about the same time.
@@ -109,6 +109,9 @@ class ThreadDecoder:
     def __init__(self, transform: InputTransform, runner: BatchRunner, timer: StageTimer) -> None:
         self._transform, self._runner, self._timer = transform, runner, timer
 
+    @memory_errors(
+        "the memory is too small for the pixels of a batch", "a smaller `batch_size` needs less"
+    )
     def begin(
         self, source: ImageSource, rows: Sequence[int], views: ViewSet, threads: Threads
     ) -> list[Callable[[], DecodedBatch]]:
@@ -165,10 +168,19 @@ def _read_file(source: ImageSource, row: int) -> ReadImage:
     return ReadImage(row, data, sha256(data), "")
 
 
+@memory_errors(
+    "the memory is too small to resize an image", "a smaller `max_pixels` rejects the largest"
+)
 def decode_into(
     targets: Sequence[NDArray[np.uint8]], file: ReadImage, transform: InputTransform, views: ViewSet
 ) -> DecodedImage:
-    """Decode an image on a CPU, and write a picture for each view, of shape (crop, crop, 3)."""
+    """Decode an image on a CPU, and write a picture for each view, of shape (crop, crop, 3).
+
+    Raises
+    ------
+    DeviceMemoryError
+        The memory cannot hold the resized image. One that cannot be decoded is rejected.
+    """
     reason = file.reason
     try:
         if not reason:

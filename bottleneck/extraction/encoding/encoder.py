@@ -177,7 +177,7 @@ class Encoder:
         NonFiniteCodesError
             The network gave NaN or infinity; the message names the image and the layer.
         DeviceMemoryError
-            Not even one image fits into the device's memory.
+            Not even one image fits into the device's memory, or into that of this process.
         """
         ahead: deque[Future[EncodedBatch]] = deque()
         # On a CPU the network's own threads decode: there are as many as cores, so that no thread

@@ -12,13 +12,16 @@ from bottleneck.backbones import parallelism
 from bottleneck.backbones.backbone import Backbone, load_backbone
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.resizing import views as module
+from bottleneck.data.resizing.views import ViewSet
 from bottleneck.data.sources.files import file_source
 from bottleneck.data.sources.files.file_source import FileSource
-from bottleneck.errors import NonFiniteCodesError
+from bottleneck.errors import DeviceMemoryError, NonFiniteCodesError
 from bottleneck.extraction import ComputeOptions
+from bottleneck.extraction.encoding import decoding
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.planning.limiting_stage import slowest_stage
 from bottleneck.extraction.setup.loading import make_spec
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime.process.resources import available_cpus
 from tests.helpers.networks import NETWORKS, PLAIN, SMALL
 from tests.helpers.photographs import as_torchvision, photograph, write_photographs
@@ -138,6 +141,28 @@ def test_a_batch_of_bad_images_alone_has_codes_of_the_right_shape(tmp_path: Path
     (batch,) = encode(encoder(pool="2"), paths)
     assert batch.codes["layer2"].shape == (2, 8, 2, 2)
     assert batch.reason == ["cannot be read: No such file or directory"] * 2
+
+
+def test_memory_that_is_too_small_to_resize_an_image_ends_the_run_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    monkeypatch.setattr(decoding, "resample_by_torchvision", fail)
+    file = decoding.ReadImage(0, b"P6 2 1 255\n" + bytes(6), "ab" * 32, "")
+    pixels = [np.zeros((9, 9, 3), np.uint8)]
+    with pytest.raises(DeviceMemoryError, match="memory is too small to resize an image"):
+        decoding.decode_into(pixels, file, InputTransform(resize=9, crop=9), ViewSet())
+
+
+def test_a_batch_that_is_too_large_for_the_memory_ends_the_run_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = encoder()
+    monkeypatch.setattr(small.runner, "allocate_batch", lambda *_: torch.empty(1 << 60))
+    with pytest.raises(DeviceMemoryError, match="a smaller `batch_size`"):
+        encode(small, write_photographs(tmp_path, 2, label="ants"))
 
 
 def test_the_digest_is_of_the_files_bytes(tmp_path: Path) -> None:
