@@ -3,13 +3,13 @@
 A worker reads weights and images itself. It loads the network once for all shards of a run.
 """
 
-import os
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import NamedTuple, Self
 from uuid import uuid4
 
@@ -30,7 +30,6 @@ from bottleneck.runtime import (
     choose_device,
     defer_stop,
     require_shared_paths,
-    write_text_atomic,
 )
 
 
@@ -139,10 +138,9 @@ class WorkerJob:
         for file in (code, weights if is_weights_file(weights) else ""):
             if file and not Path(file).is_file():
                 return file
-        probe = self.cache / f".seen.{os.getpid()}"
         try:
-            write_text_atomic(probe, "")
-            probe.unlink()
+            with NamedTemporaryFile(prefix=".seen.", dir=self.cache):
+                pass
         except OSError as error:
             return f"how to write into {self.cache} ({error.strerror})"
         return ""
