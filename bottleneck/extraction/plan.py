@@ -1,6 +1,7 @@
 """Plan: compute what an extraction would write, and measure how fast this machine is."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 
@@ -126,10 +127,11 @@ def plan(
         )
 
     batches = _sample_batches(source, encoder.batch_size)
-    _warm_up(encode, source, batches[: encoder.runner.parallel_batches])
+    # A batch on every device, because the first use of a device is slow.
+    deque(encode(batches[: encoder.runner.parallel_batches]), maxlen=0)
     encoder.stats.timer.drain()
     startup = imported + time.perf_counter() - start
-    encoded, seconds = _measure(encode, batches)
+    encoded, seconds = _measure(encode, source, batches)
     notes = setup_notes(source, backbone, layers, chosen, chosen_views)
     return ExtractionPlan(
         rows=len(source.table),
@@ -164,18 +166,14 @@ def _sample_batches(source: ImageSource, size: int) -> list[list[int]]:
 _Encode = Callable[[Iterable[Sequence[int]]], Iterator[EncodedBatch]]
 
 
-def _warm_up(encode: _Encode, source: ImageSource, batches: list[list[int]]) -> None:
-    """Encode a batch on every device, because the first use of a device is slow."""
-    first = list(encode(batches))
-    if not any(batch.valid.any() for batch in first):
-        raise ImagesNotFoundError(
-            f"none of the images that were tried gives codes: {source.path(batches[0][0])}: "
-            f"{first[0].reason[0]}"
-        )
+def _measure(encode: _Encode, source: ImageSource, batches: list[list[int]]) -> tuple[int, float]:
+    """Encode batches for some seconds; return how many images, all views of each, and the time.
 
-
-def _measure(encode: _Encode, batches: list[list[int]]) -> tuple[int, float]:
-    """Encode batches for some seconds; return how many images, all views of each, and the time."""
+    Raises
+    ------
+    ImagesNotFoundError
+        None of them gives codes.
+    """
     start = time.perf_counter()
 
     def for_some_seconds() -> Iterator[Sequence[int]]:
@@ -184,5 +182,13 @@ def _measure(encode: _Encode, batches: list[list[int]]) -> tuple[int, float]:
             if time.perf_counter() - start > _SECONDS:
                 return
 
-    encoded = sum(len(batch.row) for batch in encode(for_some_seconds()) if not batch.view)
+    encoded, any_valid, why = 0, False, ""
+    for batch in encode(for_some_seconds()):
+        encoded += 0 if batch.view else len(batch.row)
+        any_valid |= bool(batch.valid.any())
+        why = why or f"{source.path(int(batch.row[0]))}: {batch.reason[0]}"
+    if not any_valid:
+        raise ImagesNotFoundError(
+            f"none of the images that were tried ({encoded}) gives codes: {why}"
+        )
     return encoded, time.perf_counter() - start

@@ -21,6 +21,7 @@ from bottleneck.extraction.options import default_shard_size
 from bottleneck.extraction.plan import plan
 from bottleneck.extraction.planning.disk_space import LayerEstimate, estimate_disk_use
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
+from bottleneck.runtime.process.resources import available_cpus
 from tests.helpers.cli import TINY, refused
 from tests.helpers.fixture_types import Extract, Run
 from tests.helpers.networks import PLAIN, SMALL
@@ -179,6 +180,13 @@ def test_images_that_cannot_be_decoded_give_no_pace(tmp_path: Path) -> None:
     (tmp_path / "ants" / "1.jpg").write_bytes(b"no image")
     with pytest.raises(ImagesNotFoundError, match=r"none of the images.*1\.jpg"):
         size_tiny(tmp_path)
+
+
+def test_bad_images_before_the_others_are_no_reason_to_give_up(photos: Path) -> None:
+    bad = 4 * available_cpus()  # more than there are in the first batches
+    for i in range(bad):
+        (photos / "train" / "ants" / f"0{i}.jpg").write_bytes(b"no image")
+    assert size_tiny(photos, batch_size=1).throughput.images == bad + 36
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ class DiskEstimate:
         """Bytes that the run writes, at most.
 
         Compressed shards take less. Shards that are made again count in full, because each stays
-        until it is replaced. Only codes beyond float16's range, which are stored as float32, can
-        take more.
+        until it is replaced. Only codes beyond float16's range, which are stored as float32, and
+        paths of more than 170 bytes can take more.
         """
         return sum(layer.bytes for layer in self.layers.values())
 
