@@ -6,6 +6,7 @@ from torch import nn
 
 from bottleneck.cache import CacheLike, Series, cache_path, find_problems, recover_cache
 from bottleneck.data import ImageSource, open_images, require_existing
+from bottleneck.errors import CacheError
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions, RunOptions, StorageOptions
 from bottleneck.extraction.result import RepairResult
@@ -56,7 +57,7 @@ def repair(
     Raises
     ------
     CacheError
-        There is no cache, or no sound shard to restore it from.
+        There is no cache, it has no layer, or no sound shard to restore it from.
     UntrustedCodeError
         The cache's network is code that you have not named before.
     BottleneckError, OSError
@@ -77,6 +78,8 @@ def repair(
     require_options(compute=(compute, ComputeOptions))
     path = cache_path(cache)
     recovered = recover_cache(path)
+    if not recovered.cache.layers:
+        raise CacheError(f"cache {path} has no codes of any layer: `bottleneck.extract` makes them")
     source = require_existing(open_images(images))
     problems, spec = find_problems(recovered), recovered.cache.spec
     reference = recovered.cache.reference

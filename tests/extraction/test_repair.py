@@ -230,8 +230,10 @@ def test_a_lost_table_and_a_lost_shard_lose_no_image(cache: Path, photos: Path) 
     assert len(found.images) == 36 + 8
 
 
-def test_an_edited_spec_without_intact_shards_cannot_be_restored(cache: Path, photos: Path) -> None:
+def test_a_cache_without_intact_shards_cannot_be_restored(cache: Path, photos: Path) -> None:
     shutil.rmtree(cache / "codes")
+    with pytest.raises(CacheError, match="has no codes of any layer"):
+        repair(cache, photos)
     _edit_spec(cache)
     with pytest.raises(CacheError, match=r"spec\.json was edited"):
         repair(cache, photos)
