@@ -17,7 +17,7 @@ def layer_names(layers: str | Iterable[str]) -> list[str]:
     Raises
     ------
     InvalidOptionError
-        There is none, or one is no text.
+        There is none, or one is no text, or empty.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def layer_names(layers: str | Iterable[str]) -> list[str]:
     (['layer3'], ['layer3', 'layer4@max'])
     """
     names, hint = _listed(layers), "`bottleneck.layers` lists them"
-    if not all(isinstance(name, str) for name in names):
+    if not all(isinstance(name, str) and name for name in names):
         raise InvalidOptionError("layers", layers, "a name or a list of names", hint)
     if not names:
         raise InvalidOptionError("layers", [], "at least one name", hint)
