@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 
 import numpy as np
@@ -12,7 +12,7 @@ from bottleneck.backbones import Layer, load_backbone
 from bottleneck.cache import StorageLayout
 from bottleneck.data import ImageSource, ViewSet, open_images, require_existing, summarize_images
 from bottleneck.errors import ImagesNotFoundError
-from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
+from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
 from bottleneck.extraction.planning.disk_space import LayerEstimate
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
@@ -120,18 +120,14 @@ def plan(
     chosen = choose_spec(backbone, layers, devices, compute=compute, relu=relu, pool=pools[0])
     encoder = chosen.encoder or Encoder(backbone, needed, chosen.spec, devices, compute=compute)
     encoder.choose_runtime(len(source.table) * chosen_views.count)
-
-    def encode(batches: Iterable[Sequence[int]]) -> Iterator[EncodedBatch]:
-        return encoder.encode(
-            source, batches, ViewSet(range(chosen_views.count), chosen_views.recipe)
-        )
-
+    wanted = ViewSet(range(chosen_views.count), chosen_views.recipe)
     batches = _sample_batches(source, encoder.batch_size)
     # A batch on every device, because the first use of a device is slow.
-    deque(encode(batches[: encoder.runner.parallel_batches]), maxlen=0)
+    first = batches[: encoder.runner.parallel_batches]
+    deque(encoder.encode(source, first, wanted), maxlen=0)
     encoder.stats.timer.drain()
     startup = imported + time.perf_counter() - start
-    encoded, seconds = _measure(encode, source, batches)
+    encoded, seconds = _measure(encoder, source, batches, wanted)
     notes = setup_notes(source, backbone, layers, chosen, chosen_views)
     return ExtractionPlan(
         rows=len(source.table),
@@ -163,10 +159,9 @@ def _sample_batches(source: ImageSource, size: int) -> list[list[int]]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-_Encode = Callable[[Iterable[Sequence[int]]], Iterator[EncodedBatch]]
-
-
-def _measure(encode: _Encode, source: ImageSource, batches: list[list[int]]) -> tuple[int, float]:
+def _measure(
+    encoder: Encoder, source: ImageSource, batches: list[list[int]], views: ViewSet
+) -> tuple[int, float]:
     """Encode batches for some seconds; return how many images, all views of each, and the time.
 
     Raises
@@ -183,7 +178,7 @@ def _measure(encode: _Encode, source: ImageSource, batches: list[list[int]]) -> 
                 return
 
     encoded, any_valid, why = 0, False, ""
-    for batch in encode(for_some_seconds()):
+    for batch in encoder.encode(source, for_some_seconds(), views):
         encoded += 0 if batch.view else len(batch.row)
         any_valid |= bool(batch.valid.any())
         why = why or f"{source.path(int(batch.row[0]))}: {batch.reason[0]}"
