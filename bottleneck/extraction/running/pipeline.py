@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def write_shards(
         for (shard, rows, view), batch in zip(expected, stream, strict=True):
             parts.append(batch)
             if rows.stop == cache.rows(shard).stop and view == views[-1]:
-                writer.submit(_write_task(cache, series, shard, parts, encoder))
+                writer.submit(partial(_write, cache, series, shard, parts, encoder))
                 parts = []
             yield sum(reason != REMOVED for reason in batch.reason)
             if not parts and shard != shards[-1]:
@@ -84,29 +85,25 @@ def _batches(rows: range, size: int) -> Iterator[range]:
         yield range(start, min(start + size, rows.stop))
 
 
-def _write_task(
+def _write(
     cache: Cache,
     series: Sequence[Series],
     shard: int,
     parts: list[EncodedBatch],
     encoder: Encoder,
-) -> Callable[[], None]:
+) -> None:
+    require_spec_of_run(cache)
     costs = {layer.name: layer.cost for layer in encoder.layers}
-
-    def write() -> None:
-        require_spec_of_run(cache)
-        for each in series:
-            of_view = [part for part in parts if part.view == each.view]
-            write_shard(
-                cache.shard_path(each, shard),
-                _concatenate(cache, shard, each.layer, of_view),
-                manifest=cache.manifest,
-                series=each,
-                cost=costs[each.layer],
-                runtime=encoder.runner.runtime.name,
-            )
-
-    return write
+    for each in series:
+        of_view = [part for part in parts if part.view == each.view]
+        write_shard(
+            cache.shard_path(each, shard),
+            _concatenate(cache, shard, each.layer, of_view),
+            manifest=cache.manifest,
+            series=each,
+            cost=costs[each.layer],
+            runtime=encoder.runner.runtime.name,
+        )
 
 
 def _concatenate(cache: Cache, shard: int, layer: str, parts: list[EncodedBatch]) -> ShardData:
