@@ -6,7 +6,7 @@ items from finished ones.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from bottleneck.errors import InvalidOptionError, WorkerError
 from bottleneck.runtime.executors.dask_executor import DaskExecutor, connect
@@ -83,12 +83,8 @@ def open_executor(
     if scheduler is not None:
         raise InvalidOptionError("scheduler", scheduler, "given with `backend=dask`")
     require_positive("jobs", jobs)
-    executor, kill = LokyExecutor(worker_environments(jobs, gpus)), True
-    try:
+    with closing(LokyExecutor(worker_environments(jobs, gpus))) as executor:
         yield executor
-        kill = False  # only after an interrupt or error, do not wait for running items
-    finally:
-        executor.close(kill=kill)
 
 
 def require_executor(executor: Executor | None) -> None:

@@ -40,12 +40,13 @@ class LokyExecutor:
     >>> executor = LokyExecutor(worker_environments(jobs=2))
     >>> executor.max_concurrency
     2
-    >>> executor.close(kill=False)
+    >>> executor.close()
     """
 
     def __init__(self, environments: Sequence[dict[str, str]]) -> None:
         self._environments = environments
         self._executors: dict[int, Any] = {}
+        self._latest: dict[int, Future[Any]] = {}  # by slot: what its process was given last
 
     @property
     def max_concurrency(self) -> int:
@@ -86,20 +87,17 @@ class LokyExecutor:
         """Return nothing: every process runs on this machine and sees what this one sees."""
         return {}
 
-    def close(self, *, kill: bool) -> None:
-        """End every process.
+    def close(self) -> None:
+        """End every process: at once where an item is running that nobody waits for any more."""
 
-        Parameters
-        ----------
-        kill : bool
-            Whether to end them at once, instead of after the item that each computes.
-        """
+        def end(slot: int) -> None:
+            latest = self._latest.get(slot)
+            busy = latest is not None and not latest.done()
+            self._executors[slot].shutdown(kill_workers=busy)
+
         # All at the same time: a process that has imported PyTorch takes long to end.
         with ThreadPoolExecutor(len(self._environments)) as threads:
-            ends = threads.map(
-                lambda one: one.shutdown(kill_workers=kill), self._executors.values()
-            )
-            deque(ends)  # raises what one of them raises
+            deque(threads.map(end, self._executors))  # raises what one of them raises
 
     def _submit(self, slot: int, function: Callable[[Item], Result], item: Item) -> Future[Result]:
         from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -109,6 +107,7 @@ class LokyExecutor:
         except BrokenProcessPool:  # its process died while it was idle: nothing is lost
             self._executors.pop(slot).shutdown()
             return self._submit(slot, function, item)
+        self._latest[slot] = future
         return future
 
     def _executor(self, slot: int) -> Any:

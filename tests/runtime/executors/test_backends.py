@@ -3,7 +3,7 @@ import os
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,23 +101,29 @@ def test_slow_workers_get_fewer_items() -> None:
 
 
 class _Ending:
-    """In place of a process: it ends once the other one does."""
+    """In place of a process: it ends once the other one does, and only in the way it should."""
 
     both = threading.Barrier(2, timeout=10)
 
+    def __init__(self, killed: bool) -> None:
+        self.killed = killed
+
     def shutdown(self, *, kill_workers: bool) -> None:
         self.both.wait()
-        assert kill_workers
+        assert kill_workers == self.killed
 
 
-def test_processes_end_at_the_same_time_and_a_failure_is_raised() -> None:
-    executor = LokyExecutor([{}, {}])
-    executor._executors = {0: _Ending(), 1: _Ending()}
-    executor.close(kill=True)
+def test_processes_end_at_the_same_time_the_busy_ones_at_once_and_a_failure_is_raised() -> None:
+    executor, done, waited_for = LokyExecutor([{}, {}]), Future[int](), Future[int]()
+    done.set_result(1)
+    executor._latest = {0: done, 1: waited_for}
+    executor._executors = {0: _Ending(killed=False), 1: _Ending(killed=True)}
+    executor.close()
+    executor._latest = {}
     with pytest.raises(AssertionError):
-        executor.close(kill=False)
+        executor.close()
     executor._executors = {}
-    executor.close(kill=True)
+    executor.close()
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
