@@ -1,6 +1,5 @@
 """Pipeline from images to finished shards: encode, collect, write in the background."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -24,8 +23,6 @@ from bottleneck.data import ImageSource, ViewSet
 from bottleneck.extraction.encoding.encoder import EncodedBatch, Encoder
 from bottleneck.extraction.planning.missing_shards import views_of
 from bottleneck.runtime import StageTimer, defer_stop, raise_if_stop_requested
-
-_SHARDS_IN_FLIGHT = 2  # one being written while the next fills
 
 
 def write_shards(
@@ -131,32 +128,32 @@ def _concatenate_codes(parts: list[NDArray[np.float32]], dtype: str) -> NDArray[
 
 
 class _WriteBehind:
-    """Write in a thread of its own; `submit` blocks while too much is pending."""
+    """Write in a thread of its own, one shard while the next fills; `submit` waits for the last."""
 
     def __init__(self, timer: StageTimer) -> None:
         self._timer = timer
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._pending: deque[Future[None]] = deque()
+        self._last: Future[None] | None = None
 
     def __enter__(self) -> "_WriteBehind":
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         with self._timer.measure("blocked"):
-            self._pool.shutdown()  # shards encoded completely are written, whatever failed
+            self._pool.shutdown()  # a shard encoded completely is written, whatever failed
         if error is None:
-            self._wait_until(0)
+            self._wait()
 
     def submit(self, write: Callable[[], None]) -> None:
-        self._wait_until(_SHARDS_IN_FLIGHT - 1)
-        self._pending.append(self._pool.submit(self._measured, write))
+        self._wait()
+        self._last = self._pool.submit(self._measured, write)
 
     def _measured(self, write: Callable[[], None]) -> None:
         with self._timer.measure("write"):
             write()
 
-    def _wait_until(self, pending: int) -> None:
-        """Wait until at most so many writes are pending; raise what any of them raised."""
-        with self._timer.measure("blocked"):
-            while len(self._pending) > pending:
-                self._pending.popleft().result()
+    def _wait(self) -> None:
+        """Wait for the last write, and raise what it raised."""
+        if self._last is not None:
+            with self._timer.measure("blocked"):
+                self._last.result()
