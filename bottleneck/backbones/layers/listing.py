@@ -185,7 +185,8 @@ def _channels_last(output: _Output, larger: _Output | None) -> bool:
     shape, are_tokens = output.shape, len(output.shape) == 2
     if len(shape) not in (2, 3):
         return False
-    if larger is None:  # a network of one size: of a square image, it makes square maps
+    # A network of one size, or a map of one, as pooling makes it: of a square image, it is square.
+    if larger is None or larger.shape == shape:
         return are_tokens or shape[0] == shape[1] != shape[2]
     first_grows, last_grows = shape[0] != larger.shape[0], shape[-1] != larger.shape[-1]
     return not last_grows and (first_grows or are_tokens)

@@ -15,7 +15,7 @@ from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import trace
 from bottleneck.errors import BackboneError, UnknownNameError
-from tests.helpers.brought_networks import SIDE, outputs, small_transformer
+from tests.helpers.brought_networks import SIDE, build, conv, outputs, small_transformer
 from tests.helpers.tiny_networks import Plain, Wired
 from tests.helpers.tracing import CPU
 
@@ -251,6 +251,24 @@ def test_channels_are_distinguished_from_positions_in_a_network_of_one_size() ->
     assert layers["norm"].shape == (8, 8, 6)
     assert (layers["norm"].channels_last, layers["norm"].code_shape("avg")) == (True, (6,))
     assert layers["merge"].code_shape("avg") == (8,)
+
+
+def test_channels_are_distinguished_from_positions_in_a_map_of_one_size() -> None:
+    """Pooled maps are as large for a larger image, with channels last or first."""
+    last = build(
+        lambda m, x: m.fc(m.norm(m.pool(m.one(x)).permute(0, 2, 3, 1))),
+        one=conv(),
+        pool=nn.AdaptiveAvgPool2d(1),
+        norm=nn.LayerNorm(6),
+        fc=nn.Linear(6, 4),
+    )
+    layers = {layer.name: layer for layer in list_layers(last, 8)}
+    assert [layers[name].shape for name in ("pool", "norm", "fc")] == [
+        (6, 1, 1),
+        (1, 1, 6),
+        (1, 1, 4),
+    ]
+    assert [layers[name].channels for name in ("pool", "norm", "fc")] == [6, 6, 4]
 
 
 def test_outputs_without_a_row_for_each_image_are_not_listed() -> None:
