@@ -112,6 +112,7 @@ def probe(truncated: TruncatedNetwork, size: int) -> Probe:
 def _codes_of_each(truncated: TruncatedNetwork, images: Tensor) -> dict[str, Tensor]:
     """Return the codes of both images, each from a pass of its own."""
     first, last = (truncated(image[None].clone()) for image in images)
+    _require_rows(first, "one image", 1)
     return {layer: torch.cat([first[layer], last[layer]]) for layer in first}
 
 
@@ -121,14 +122,19 @@ def _codes_of_both(truncated: TruncatedNetwork, images: Tensor) -> dict[str, Ten
         codes = truncated(images.clone())
     except USER_CODE_EXCEPTIONS:
         return None
+    _require_rows(codes, "two images", 2)
+    return codes
+
+
+def _require_rows(codes: dict[str, Tensor], images: str, count: int) -> None:
+    """Refuse a layer without a row for each image, such as a table of positions."""
     for layer, code in codes.items():
-        if len(code) != len(images):
+        if len(code) != count:
             raise BackboneError(
-                f"layer {layer!r} gives {' × '.join(map(str, code.shape))} numbers for two images: "
+                f"layer {layer!r} gives {' × '.join(map(str, code.shape))} numbers for {images}: "
                 "its first axis is not the images",
                 hint="take another layer",
             )
-    return codes
 
 
 def _first_difference(codes: dict[str, Tensor], others: dict[str, Tensor]) -> str | None:

@@ -94,6 +94,16 @@ def test_a_network_that_takes_one_image_has_the_codes_of_both() -> None:
         torch.testing.assert_close(found.codes["end"][i], whole(image[None])["end"][0])
 
 
+def test_a_layer_with_as_many_rows_as_images_by_chance_is_refused() -> None:
+    """A table of two coordinates is as long as the two images with which layers are listed."""
+    network = build(
+        lambda m, x: m.one(x + m.table(torch.eye(2, SIDE)).sum()), one=conv(), table=nn.Identity()
+    )
+    with pytest.raises(BackboneError, match="'table' gives 2 × 16 numbers for one image"):
+        probe(truncated(network, "table"), SIDE)
+    assert probe(truncated(network, "one"), SIDE).takes_batches
+
+
 def test_each_image_passes_the_network_alone_and_beside_the_other() -> None:
     seen: list[int] = []
     network = frozen(Plain())
