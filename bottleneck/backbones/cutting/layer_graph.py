@@ -107,7 +107,7 @@ def trace_layers(network: nn.Module, layers: Sequence[Layer], size: int) -> Laye
         program = tracer.trace_program()
     output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
     failure = tracer.failures.get(NETWORK)
-    if failure and layers[-1].name not in output.args[0]:
+    if failure and not (layers and layers[-1].name in output.args[0]):
         raise BackboneError(
             f"the network cannot be cut: its forward pass is not traced: {describe_error(failure)}"
         )

@@ -223,9 +223,14 @@ def test_a_module_that_cannot_be_traced_stays_whole() -> None:
     assert cuts_of(network).layers == ("0", "1", "2")
 
 
-def test_a_network_that_cannot_be_traced_says_why() -> None:
-    with pytest.raises(BackboneError, match=r"cannot be cut: .*float\(\).*tiny_networks.py, line"):
-        cuts_of(frozen(Branching()))
+@pytest.mark.parametrize(
+    "network",
+    [frozen(Branching()), build(lambda m, x: x if float(x.sum()) > 0 else -x)],
+    ids=["layers", "no layers"],
+)
+def test_a_network_that_cannot_be_traced_says_why(network: nn.Module) -> None:
+    with pytest.raises(BackboneError, match=r"cannot be cut: .*float\(\).*\.py, line"):
+        cuts_of(network)
 
 
 def test_functions_behind_the_last_layer_do_not_matter() -> None:
