@@ -62,12 +62,20 @@ def test_a_network_has_as_many_as_pytorch_counts(
     assert counter.total == expected.get_total_flops() > 0
 
 
-def test_functions_are_counted_as_well() -> None:
-    images = torch.rand(1, 3, 8, 8)
+@pytest.mark.parametrize("hooked", [False, True], ids=["whole", "by its parts"])
+@pytest.mark.parametrize("kind", ["vit", "encoder", "function"])
+def test_attention_on_a_cpu_has_as_many_as_on_the_meta_device(kind: str, hooked: bool) -> None:
+    """A CPU fuses it, and all of an encoder's layer where no part of it has hooks."""
+    encoder = nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(256, 2, 24, batch_first=True))
+    networks = {"vit": small_transformer(16), "encoder": encoder, "function": Attention()}
+    network, images = networks[kind].eval(), torch.rand(2, 3, 16, 16)
+    if hooked:
+        for part in network.modules():
+            part.register_forward_hook(lambda *_: None)
     with torch.inference_mode():
-        with FlopCounterMode(display=False) as expected:
-            Attention()(images)
         with FlopCounter() as counter:
-            result = Attention()(images)
+            result = network(images)
+        assert torch.equal(result, network(images))
+        with FlopCounterMode(display=False) as expected:
+            network.to("meta")(images.to("meta"))
     assert counter.total == expected.get_total_flops() > 0
-    assert torch.equal(result, Attention()(images))
