@@ -93,7 +93,8 @@ class InputTransform:
 def validate_transform_fields(**fields: Any) -> dict[str, Any]:
     """Validate fields of `InputTransform`, and return those that are not None.
 
-    A decoder's name is replaced by its rule.
+    A decoder's name is replaced by its rule, and numbers and arrays of NumPy and PyTorch by
+    Python's numbers.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def validate_transform_fields(**fields: Any) -> dict[str, Any]:
     for name in fields:
         if name not in _ALLOWED:
             raise UnknownNameError("field", name, _ALLOWED, of="the transform")
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = {name: _plain(value) for name, value in fields.items() if value is not None}
     for name, value in given.items():
         allowed = _ALLOWED[name]
         if not _is_allowed(name, value):
@@ -134,6 +135,13 @@ _NAMES = {
     "fit": FITS,
     "decoder": (*DECODERS, *DECODERS.values()),
 }
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's numbers for those of NumPy and PyTorch, alone, in a sequence or an array."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_plain, value))
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _is_allowed(name: str, value: Any) -> bool:

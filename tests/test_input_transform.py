@@ -1,9 +1,12 @@
+import json
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from bottleneck.errors import InvalidOptionError, UnknownNameError
-from bottleneck.input_transform import validate_transform_fields
+from bottleneck.input_transform import InputTransform, validate_transform_fields
 
 
 def test_only_what_was_given_changes_the_preprocessing() -> None:
@@ -41,6 +44,15 @@ WRONG_VALUES: list[dict[str, Any]] = [
 def test_every_field_is_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError, match=f"`{next(iter(wrong))}=.*: must be"):
         validate_transform_fields(**wrong)
+
+
+def test_numbers_of_numpy_and_pytorch_are_pythons() -> None:
+    mean = np.array([0.5, 0.25, 0.75], dtype=np.float32)
+    for given in (mean, tuple(mean), torch.from_numpy(mean)):
+        fields = validate_transform_fields(crop=np.int64(32), mean=given)
+        expected = InputTransform(crop=32, mean=(0.5, 0.25, 0.75))
+        assert InputTransform(**fields) == expected
+        assert json.dumps(fields) == '{"crop": 32, "mean": [0.5, 0.25, 0.75]}'
 
 
 def test_unknown_fields_of_a_transform_are_refused_by_name() -> None:
