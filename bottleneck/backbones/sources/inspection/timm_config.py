@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from bottleneck.errors import BackboneError
+from bottleneck.errors import MALFORMED_INPUT_ERRORS, BackboneError, format_error
 from bottleneck.input_transform import INTERPOLATIONS, InputTransform, validate_transform_fields
 
 # What timm assumes where a configuration says nothing: timm/data/config.py and constants.py.
@@ -69,8 +69,8 @@ def transform_of_config(config: Mapping[str, Any], *, where: str) -> InputTransf
     Raises
     ------
     BackboneError
-        The input is not square or not of three channels, or is made in a way that is not known
-        here.
+        The input is not square or not of three channels, is made in a way that is not known here,
+        or cannot be understood.
     InvalidOptionError
         A value is not allowed.
 
@@ -81,9 +81,17 @@ def transform_of_config(config: Mapping[str, Any], *, where: str) -> InputTransf
     >>> transform.resize, transform.crop, transform.interpolation, transform.mean
     (248, 224, 'bicubic', (0.5, 0.5, 0.5))
     """
-    # A key with None or 0 says nothing, as for timm.
-    known = {**_DEFAULTS, **{key: config[key] for key in _DEFAULTS if config.get(key)}}
-    channels, height, width = known["input_size"]
+    try:
+        # A key with None or 0 says nothing, as for timm.
+        known = {**_DEFAULTS, **{key: config[key] for key in _DEFAULTS if config.get(key)}}
+        channels, height, width = known["input_size"]
+        resize = math.floor(height / known["crop_pct"])
+        mean, std = tuple(known["mean"]), tuple(known["std"])
+    except MALFORMED_INPUT_ERRORS as error:  # a user's own dictionary may have anything
+        raise BackboneError(
+            f"the pretrained_cfg of {where} is not understood: {format_error(error)}",
+            hint=_NEXT_STEP,
+        ) from error
     if height != width or channels != len(_DEFAULTS["mean"]):
         raise BackboneError(
             f"{where} expects an input of {channels} × {height} × {width}, by its pretrained_cfg: "
@@ -101,10 +109,10 @@ def transform_of_config(config: Mapping[str, Any], *, where: str) -> InputTransf
             )
     return InputTransform(
         **validate_transform_fields(
-            resize=math.floor(height / known["crop_pct"]),
+            resize=resize,
             crop=height,
-            mean=tuple(known["mean"]),
-            std=tuple(known["std"]),
+            mean=mean,
+            std=std,
             interpolation=known["interpolation"],
             fit=_FITS[known["crop_mode"]],
         )

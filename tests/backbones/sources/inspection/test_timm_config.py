@@ -125,6 +125,9 @@ def test_an_attribute_of_that_name_that_is_something_else_is_none(config: object
         ({"input_size": (1, 224, 224)}, "1 × 224 × 224.*3 channels"),
         ({"crop_mode": "squash"}, "crop_mode 'squash'.*center.*`preprocess`"),
         ({"crop_mode": "border", "crop_pct": 1.0}, "crop_mode 'border'.*center, squash"),
+        ({"input_size": 224}, "not understood: TypeError: .*int.*`preprocess`"),
+        ({"crop_pct": "0.9"}, "not understood: TypeError"),
+        ({"mean": 0.5}, "not understood: TypeError.*float"),
         ({"interpolation": "lanczos"}, "interpolation 'lanczos'.*nearest, bilinear, bicubic"),
     ],
 )
