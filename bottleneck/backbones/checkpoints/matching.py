@@ -225,6 +225,8 @@ def describe_misfit(name: str, tensor: Tensor, expected: Tensor) -> str:
     if tensor.shape != expected.shape:
         there, here = tuple(tensor.shape), tuple(expected.shape)
         return f"{name!r} is {there} in the file and {here} in the network"
+    if tensor.is_meta:
+        return f"{name!r} has no values in the file: it was saved on the meta device"
     return f"{name!r} is no plain tensor in the file ({tensor.dtype}, {tensor.layout})"
 
 
@@ -311,7 +313,7 @@ def _no_fit(
         problem = f"{next(iter(expected), '')!r} is missing in the file, which has {have}{more}"
         problem += f" under {under}" if under else ""
     hint = OTHER_MODEL
-    if pairs := _same_shapes(checkpoint, expected):
+    if not found and (pairs := _same_shapes(checkpoint, expected)):
         renamed = ", ".join(f"{there!r} to {here!r}" for there, here in pairs[:2])
         hint = f"all shapes agree in their order, so rename the tensors, {renamed}, … and save them"
     return WeightsError(f"{checkpoint.file} does not fit {model}: {problem}", hint=hint)

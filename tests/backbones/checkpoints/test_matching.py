@@ -237,16 +237,16 @@ def test_of_several_places_without_a_shape_that_fits_that_of_most_names_is_shown
 
 
 @pytest.mark.parametrize(
-    "tensor",
+    ("tensor", "problem"),
     [
-        torch.zeros(4, device="meta"),
-        torch.zeros(4).to_sparse(),
-        torch.zeros(4, dtype=torch.complex64),
+        (torch.zeros(4, device="meta"), "'weight' has no values in the file"),
+        (torch.zeros(4).to_sparse(), "'weight' is no plain tensor"),
+        (torch.zeros(4, dtype=torch.complex64), "'weight' is no plain tensor"),
     ],
     ids=["meta", "sparse", "complex"],
 )
-def test_tensors_that_are_not_plain_do_not_fit(tensor: Tensor) -> None:
-    state = {"bias": tensor}
+def test_tensors_that_are_not_plain_do_not_fit(tensor: Tensor, problem: str) -> None:
+    state = {"weight": tensor, "bias": tensor}
     network = nn.LayerNorm([4])
-    with pytest.raises(WeightsError, match="no plain tensor"):
+    with pytest.raises(WeightsError, match=f"{problem}.*: name the model"):
         match(network, entries(state))
