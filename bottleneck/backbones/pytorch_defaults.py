@@ -1,4 +1,4 @@
-"""PyTorch's global defaults while a network is built: data type, device and random seed."""
+"""PyTorch's global defaults while a network is built: type, device, gradients, seed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,7 +15,8 @@ def pytorch_defaults() -> Iterator[None]:
     """Create tensors in float32 on the CPU, from the same random numbers each time.
 
     A network that is built in another process then has the same weights, of the same types. The
-    caller's defaults and random numbers are as before afterwards.
+    caller's defaults and random numbers are as before afterwards, whatever a user's file sets: one
+    for inference may switch gradients off, which `tune` needs.
 
     Examples
     --------
@@ -23,11 +24,15 @@ def pytorch_defaults() -> Iterator[None]:
     ...     torch.rand(1)
     tensor([0.4963])
     """
-    elsewhere = torch.get_default_device().type != "cpu"
-    on_cpu = torch.device("cpu") if elsewhere else nullcontext()
-    with _FLOAT32, on_cpu, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
-        yield
+    device = torch.get_default_device()
+    on_cpu = torch.device("cpu") if device.type != "cpu" else nullcontext()
+    try:
+        with _FLOAT32, on_cpu, torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            yield
+    finally:
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device.type == "cpu" else device)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A factory function in a Python file as a source of networks."""
 
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -80,7 +81,8 @@ class PythonFile:
             The file has no such factory, or `weights` is something else.
         """
         require_own_weights(weights, model=f"{self.file.name}:{self.factory}")
-        with OwnModules(self.file) as own:
+        # The file may change the working directory, and the user's own paths are relative to it.
+        with contextlib.chdir("."), OwnModules(self.file) as own:
             network = self._build_network()
         network = open_torchscript(network)
         identity = f"{self.file.name}:{self.factory}@{own.digest()[:16]}"

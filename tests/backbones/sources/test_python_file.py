@@ -95,3 +95,38 @@ def test_a_file_that_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("import no_such_module\n")
     with pytest.raises(BackboneError, match=r"net\.py cannot be imported.*no_such_module"):
         load_backbone(f"{tmp_path}/net.py:plain")
+
+
+def process_state() -> tuple[object, ...]:
+    return torch.is_grad_enabled(), torch.get_default_device(), torch.get_default_dtype()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch.set_grad_enabled(False)",
+        "torch.set_default_device('meta')",
+        "torch.set_default_dtype(torch.float64)",
+    ],
+)
+def test_a_file_leaves_the_settings_of_pytorch_as_they_were(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\ndef build():\n"
+        f"    network = torch.nn.Conv2d(3, 8, 3)\n    {setting}\n    return network\n"
+    )
+    before = process_state()
+    load_backbone(f"{tmp_path}/net.py:build")
+    assert process_state() == before
+
+
+def test_a_file_leaves_the_working_directory_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paths of images and caches that the user gave are relative to it."""
+    (tmp_path / "net.py").write_text(
+        "import os, torch\nos.chdir('/')\ndef build():\n    os.chdir('/')\n"
+        "    return torch.nn.Conv2d(3, 8, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    load_backbone("net.py:build")
+    assert Path.cwd() == tmp_path
