@@ -109,6 +109,11 @@ class PythonFile:
 
     def _find_factory(self, module: ModuleType) -> Callable[[], Any]:
         factory = getattr(module, self.factory, None)
+        if isinstance(factory, nn.Module):
+            raise BackboneError(
+                f"{self.file}:{self.factory} is a network, and must be a function that returns one",
+                hint=f"write def build(): return {self.factory}, and name build",
+            )
         if callable(factory):
             return cast("Callable[[], Any]", factory)
         own = (name for name, value in vars(module).items() if _is_defined_in(value, module))

@@ -97,6 +97,12 @@ def test_a_file_that_cannot_be_imported(tmp_path: Path) -> None:
         load_backbone(f"{tmp_path}/net.py:plain")
 
 
+def test_a_network_in_place_of_its_factory_is_refused_as_such(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("import torch\nmodel = torch.nn.Conv2d(3, 8, 3)\n")
+    with pytest.raises(BackboneError, match=r"net\.py:model is a network.*function.*return model"):
+        load_backbone(f"{tmp_path}/net.py:model")
+
+
 def process_state() -> tuple[object, ...]:
     return torch.is_grad_enabled(), torch.get_default_device(), torch.get_default_dtype()
 
