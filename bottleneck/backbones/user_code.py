@@ -85,9 +85,10 @@ def is_library(file: Path) -> bool:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line of a user's code that raised an exception, or an empty text."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{Path(error.filename).name}, line {error.lineno}"
+    """Return the file and line of a user's code that raised an exception, or an empty text.
+
+    Of a syntax error it is the line that imports the file: Python's message has its own place.
+    """
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         is_file = not frame.filename.startswith("<")
         if is_file and not is_library(Path(frame.filename)):

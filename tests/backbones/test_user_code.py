@@ -64,7 +64,7 @@ def test_an_interrupt_is_no_error_of_the_user(file: str) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("def build(:\n", r"cannot be imported: SyntaxError: .*net\.py, line 1"),
+        ("def build(:\n", r"cannot be imported: SyntaxError: [^(]*\(net\.py, line 1\)$"),
         ("import sys\nsys.exit('no')\n", r"cannot be imported: SystemExit: no \(net\.py, line 2"),
         ("class Odd(Exception): pass\nraise Odd\n", r"cannot be imported: Odd \(net\.py, line 2"),
     ],
