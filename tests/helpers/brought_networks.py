@@ -183,6 +183,27 @@ def outputs(kind: str) -> nn.Module:
     return build(lambda m, x: m.block(x), block=block)
 
 
+class Stored(nn.Module):
+    """Reads features that a hook of its own has stored, in itself or, in a copy, in the first."""
+
+    def __init__(self, *, in_the_first: bool = False) -> None:
+        super().__init__()
+        self.one, self.two, self.end = conv(), conv(6), conv(6)
+        self.kept = kept = dict[str, Tensor]()
+
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            kept["one"] = output
+
+        self.one.register_forward_hook(keep if in_the_first else self.keep)
+
+    def keep(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        self.kept["one"] = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = self.one(x)
+        return torch.as_tensor(self.end(self.two(self.kept["one"]) + own))
+
+
 class TwoInputs(nn.Module):
     def __init__(self) -> None:
         super().__init__()

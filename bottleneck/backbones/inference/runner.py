@@ -261,7 +261,7 @@ class BatchRunner:
         DeviceMemoryError
             Not even one image fits into the device's memory.
         BackboneError
-            The network raised an error.
+            The network raised an error, or gave a layer another number of codes than images.
         """
         parts, start = [], 0
         device = self._thread.replica.device
@@ -283,7 +283,14 @@ class BatchRunner:
                 continue
             if device.type == "cuda":  # after the except block, which keeps tensors alive
                 torch.cuda.empty_cache()
-        return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
+        codes = {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
+        for layer, rows in codes.items():
+            if len(rows) != len(images):  # though it had one for each image of the probe
+                raise BackboneError(
+                    f"layer {layer!r} gives {len(rows)} codes for {len(images)} images",
+                    hint="take another layer",
+                )
+        return codes
 
     def _forward(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         replica: Replica = self._thread.replica

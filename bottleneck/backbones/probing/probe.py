@@ -70,7 +70,7 @@ def probe_images(size: int) -> Tensor:
 def probe(truncated: TruncatedNetwork, size: int) -> Probe:
     """Prove that the codes of a network are functions of the image.
 
-    Two images pass the network: each alone, then both together.
+    Two images pass the network: both together, then each alone.
 
     Parameters
     ----------
@@ -99,8 +99,10 @@ def probe(truncated: TruncatedNetwork, size: int) -> Probe:
     """
     images = probe_images(size)
     with errors_in_one_line("the network failed"), _random_numbers() as draws:
-        alone = _codes_of_each(truncated, images)
         together = None if _rounds_by_the_batch(truncated) else _codes_of_both(truncated, images)
+        # Afterwards, so that what a network keeps of its last pass is of one of the images: a copy
+        # or a program that reads it, as of features that hooks have stored, gives other codes.
+        alone = _codes_of_each(truncated, images)
         layer = _first_difference(together, alone) if together else None
         if layer or not together or draws.happened():
             _require_repeatable(truncated, images[1:], alone, draws)

@@ -18,7 +18,7 @@ from bottleneck.errors import (
     UnknownNameError,
     WeightsError,
 )
-from tests.helpers.brought_networks import build, conv
+from tests.helpers.brought_networks import Stored, build, conv
 from tests.helpers.tiny_networks import Branching, Dense, Plain, Residual, Reused, WithToken, frozen
 from tests.helpers.tracing import assert_close, truth
 
@@ -297,6 +297,13 @@ def test_a_part_that_gives_other_codes_is_refused() -> None:
     backbone = backbone_of(frozen(nn.Sequential(memory, conv(3, 3), Recalls(memory), *head)))
     with pytest.raises(BackboneError, match="behind '1' gives other codes at '4'"):
         backbone.tail("1")
+
+
+def test_a_part_that_reads_what_was_kept_of_a_pass_is_refused_each_time() -> None:
+    backbone = backbone_of(frozen(Stored()))
+    for _ in range(2):  # the second time, what was kept is of the images of the first proof
+        with pytest.raises(BackboneError, match=r"behind 'one' (fails|gives other codes)"):
+            backbone.tail("one")
 
 
 def test_weights_that_are_not_loaded_behind_the_boundary_are_refused(tmp_path: Path) -> None:

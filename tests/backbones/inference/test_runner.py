@@ -380,3 +380,9 @@ def test_a_network_that_does_not_fit_is_an_error_that_says_what_to_do(
     monkeypatch.setattr(module, "choose_forwards", refuse)
     with pytest.raises(DeviceMemoryError, match=r"the network does not fit .* cpu .*earlier"):
         make()
+
+
+def test_another_number_of_codes_than_images_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BatchRunner, "_forward", lambda self, images: {"fc": np.zeros((2, 4))})
+    with pytest.raises(BackboneError, match="layer 'fc' gives 2 codes for 4 images"):
+        run(make(), pixels(4), 4)

@@ -14,6 +14,7 @@ from bottleneck.backbones.tracing.traced import trace
 from bottleneck.errors import BackboneError, PrecisionError
 from tests.helpers import brought_networks as brought
 from tests.helpers.brought_networks import SIDE
+from tests.helpers.tiny_networks import frozen
 
 CPU = torch.device("cpu")
 
@@ -52,6 +53,7 @@ def truth(network: nn.Module, layer: str, images: Tensor) -> Tensor:
         (brought.fourier, "norm"),
         (brought.constants, "one"),
         (brought.one_image_alone, "end"),
+        (lambda: frozen(brought.Stored()), "end"),
     ],
 )
 def test_networks_that_cannot_be_traced_give_equal_codes(
@@ -111,6 +113,11 @@ def test_a_copy_that_is_another_network_is_refused() -> None:
     network = brought.build(lambda m, x: m.one(x), one=Forgetful(3, 6, 3, padding=1))
     with pytest.raises(BackboneError, match=r"differ by .* from its own.*__deepcopy__"):
         untraced(network, "one")
+
+
+def test_a_copy_that_reads_what_another_keeps_of_its_last_pass_is_refused() -> None:
+    with pytest.raises(BackboneError, match=r"codes that differ .*from its own.*__deepcopy__"):
+        untraced(frozen(brought.Stored(in_the_first=True)), "end")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

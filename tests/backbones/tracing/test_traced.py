@@ -13,8 +13,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
-from bottleneck.backbones.probing.probe import Probe
+from bottleneck.backbones.probing.probe import Probe, probe
 from bottleneck.backbones.tracing.traced import trace
+from tests.helpers.brought_networks import Stored
 from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, Wired, frozen
 from tests.helpers.tracing import (
     CPU,
@@ -30,6 +31,7 @@ from tests.helpers.tracing import (
     run,
     steps,
     traced,
+    truncated,
     truth,
 )
 
@@ -170,6 +172,12 @@ UNTRACEABLE: dict[str, Wiring] = {
     "counts and scales": counting(lambda x, i: x * i),
     "counts in an attribute": counting_itself,
 }
+
+
+def test_what_a_network_keeps_of_a_pass_is_no_constant_of_its_program() -> None:
+    whole = truncated(frozen(Stored()), ["end"])
+    for _ in range(2):  # as for a second cache
+        assert trace(whole, probe(whole, SIZE), dtype=torch.float32, device=CPU) is None
 
 
 @pytest.mark.parametrize("kind", UNTRACEABLE)
