@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from bottleneck.backbones.layers.forward_error import explain_forward_error, input_channels
 from bottleneck.backbones.sources.inspection.wrappers import unwrap, unwrap_parts
+from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
 
 _ONE_CHANNEL = (
@@ -30,7 +31,8 @@ def materialise(network: nn.Module, size: int) -> None:
     Raises
     ------
     BackboneError
-        The network does not take an image of that size, or does not call one of them.
+        The network does not take an image of that size, or does not call one of them; or it cannot
+        be put into eval mode.
 
     Examples
     --------
@@ -39,7 +41,9 @@ def materialise(network: nn.Module, size: int) -> None:
     >>> network[1].weight.shape
     torch.Size([10, 192])
     """
-    inner = unwrap(network).eval()
+    inner = unwrap(network)
+    with errors_in_one_line("the network cannot be put into eval mode"):
+        inner.eval()  # a user's own `train` may return nothing
     if not _lazy_modules(inner):
         return
     _to_float32_on_cpu(inner)
@@ -81,12 +85,14 @@ def prepare_network(network: nn.Module, size: int) -> nn.Module:
     >>> network(torch.zeros(2, 3, 16, 16)).shape
     torch.Size([2, 8, 14, 14])
     """
-    inner = unwrap(network).eval()
+    inner = unwrap(network)
+    inner.eval()
     unwrap_parts(inner)
     _to_float32_on_cpu(inner)
     if _seems_to_take_one_channel(inner, size):
         _first_pass(inner, size)
-    return inner.requires_grad_(False)
+    inner.requires_grad_(False)
+    return inner
 
 
 def network_notes(network: nn.Module) -> tuple[str, ...]:

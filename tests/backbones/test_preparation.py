@@ -228,3 +228,48 @@ def test_a_network_without_values_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(BackboneError, match=r"'weight' is on the meta device.*on the CPU"):
         load_backbone(f"{tmp_path}/net.py:build")
+
+
+class ReturnsNothing(nn.Sequential):
+    """Forgets to return itself, as many a `train` that keeps norms in eval mode does."""
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+
+    def requires_grad_(self, requires_grad: bool = True) -> None:  # type: ignore[override]
+        super().requires_grad_(requires_grad)
+
+    def cpu(self) -> None:  # type: ignore[override]
+        super().cpu()
+
+
+class TakesNoMode(nn.Sequential):
+    def train(self) -> None:  # type: ignore[override]
+        super().train(True)
+
+
+class HasNoState(nn.Sequential):
+    def get_extra_state(self) -> Any:
+        raise ValueError("nothing yet")
+
+
+def test_methods_of_its_own_need_not_return_the_network() -> None:
+    network = load_backbone(ReturnsNothing(nn.Conv2d(3, 6, 3))).network
+    assert not network.training
+    assert not any(value.requires_grad for value in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (TakesNoMode, r"cannot be put into eval mode: TypeError: .*train\(\)"),
+        (HasNoState, r"gives no state dict: ValueError: nothing yet \(test_preparation\.py, line"),
+    ],
+)
+def test_methods_of_its_own_that_fail_are_said_in_one_line(
+    kind: type[nn.Sequential], words: str
+) -> None:
+    network = kind(nn.Conv2d(3, 6, 3))
+    for use in (load_backbone, table_of):
+        with pytest.raises(BackboneError, match=words):
+            use(network)

@@ -72,7 +72,8 @@ class GivenModule:
             f"{name} cannot be copied",
             hint="give `model=path/to/file.py:factory`, a function that builds it",
         ):
-            network = copy.deepcopy(opened).cpu()
+            network = copy.deepcopy(opened)
+            network.cpu()
             if isinstance(network, ScriptedNetwork):
                 digest = network.code_digest()
             else:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bottleneck.backbones.sources.inspection.architecture import describe_value, tensor_bytes
+from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError
 from bottleneck.runtime import sha256
 
@@ -16,7 +17,7 @@ def require_values(network: nn.Module) -> None:
     Raises
     ------
     BackboneError
-        Names the first of them.
+        Names the first of them; or the network's own code gives no state dict.
 
     Examples
     --------
@@ -24,7 +25,9 @@ def require_values(network: nn.Module) -> None:
     Traceback (most recent call last):
     bottleneck.errors.BackboneError: 'weight' is on the meta device, and has no values: ...
     """
-    for name, value in network.state_dict(keep_vars=True).items():
+    with errors_in_one_line("the network gives no state dict"):
+        state = network.state_dict(keep_vars=True)
+    for name, value in state.items():
         if isinstance(value, Tensor) and value.is_meta:
             raise BackboneError(
                 f"{name!r} is on the meta device, and has no values",
