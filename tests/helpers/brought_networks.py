@@ -186,9 +186,9 @@ def outputs(kind: str) -> nn.Module:
 class Stored(nn.Module):
     """Reads features that a hook of its own has stored, in itself or, in a copy, in the first."""
 
-    def __init__(self, *, in_the_first: bool = False) -> None:
+    def __init__(self, one: nn.Module | None = None, *, in_the_first: bool = False) -> None:
         super().__init__()
-        self.one, self.two, self.end = conv(), conv(6), conv(6)
+        self.stem, self.one, self.two, self.end = conv(), one or nn.ReLU(), conv(6), conv(6)
         self.kept = kept = dict[str, Tensor]()
 
         def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -200,7 +200,7 @@ class Stored(nn.Module):
         self.kept["one"] = output
 
     def forward(self, x: Tensor) -> Tensor:
-        own = self.one(x)
+        own = self.one(self.stem(x))
         return torch.as_tensor(self.end(self.two(self.kept["one"]) + own))
 
 

@@ -23,7 +23,7 @@ from bottleneck.backbones.parallelism import (
 )
 from bottleneck.backbones.tracing.integer_max_pool import IntegerMaxPool, as_pair
 from bottleneck.backbones.tracing.module_calls import call_modules
-from bottleneck.backbones.tracing.operations import ARITHMETIC, has_hooks, module_of, operation
+from bottleneck.backbones.tracing.operations import ARITHMETIC, module_of, operation
 from bottleneck.backbones.tracing.shapes import layouts_of
 
 _Activation = tuple[str, list[float]]
@@ -153,7 +153,7 @@ def _find_chain(
     last, follower = node, _only_reader(node)
     norm, summand, activation = None, None, _NO_ACTIVATION
     module = module_of(program, follower)
-    if follower and type(module) is nn.BatchNorm2d and _is_frozen(module):
+    if follower and type(module) is nn.BatchNorm2d and module.running_mean is not None:
         norm, last, follower = module, follower, _only_reader(follower)
     if follower and _adds_two_maps(follower):
         (summand,) = (arg for arg in follower.args if arg is not last)
@@ -226,12 +226,7 @@ def _stays_finite(program: fx.GraphModule) -> bool:
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:
-    zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return zeros and not has_hooks(conv)
-
-
-def _is_frozen(norm: nn.BatchNorm2d) -> bool:
-    return norm.running_mean is not None and not has_hooks(norm)
+    return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 def _fold_batch_norm(weight: Tensor, bias: Any, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from torch.jit import ScriptModule
 
 from bottleneck.backbones.layers.hooks import Hook
 from bottleneck.backbones.layers.truncated import suppress_early_exit
+from bottleneck.backbones.tracing.operations import has_hooks
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
 
 # The number of images by which sizes are computed, on the meta device: it costs nothing there. A
@@ -143,6 +144,15 @@ class NetworkTracer(fx.Tracer):
         if threading.get_ident() != self._thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Return whether a module stays one, as PyTorch's do.
+
+        Hooks in it are traced too. In a program they would be run by several threads at a time, and
+        what one stores for another would be of another thread's images.
+        """
+        is_pytorchs = super().is_leaf_module(m, module_qualified_name)
+        return is_pytorchs and not any(map(has_hooks, m.modules()))
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]

@@ -300,7 +300,7 @@ def test_a_part_that_gives_other_codes_is_refused() -> None:
 
 
 def test_a_part_that_reads_what_was_kept_of_a_pass_is_refused_each_time() -> None:
-    backbone = backbone_of(frozen(Stored()))
+    backbone = backbone_of(frozen(Stored(nn.BatchNorm2d(6))))  # it stays a module with its hook
     for _ in range(2):  # the second time, what was kept is of the images of the first proof
         with pytest.raises(BackboneError, match=r"behind 'one' (fails|gives other codes)"):
             backbone.tail("one")

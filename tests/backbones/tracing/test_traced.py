@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.probe import Probe, probe
+from bottleneck.backbones.tracing.operations import has_hooks
 from bottleneck.backbones.tracing.traced import trace
 from tests.helpers.brought_networks import Stored
 from tests.helpers.tiny_networks import Branching, Plain, Residual, Reused, Wired, frozen
@@ -174,10 +175,16 @@ UNTRACEABLE: dict[str, Wiring] = {
 }
 
 
-def test_what_a_network_keeps_of_a_pass_is_no_constant_of_its_program() -> None:
-    whole = truncated(frozen(Stored()), ["end"])
-    for _ in range(2):  # as for a second cache
-        assert trace(whole, probe(whole, SIZE), dtype=torch.float32, device=CPU) is None
+def test_what_hooks_of_pytorchs_modules_store_is_of_the_same_images() -> None:
+    """And not of the probe, nor of the images that another thread runs meanwhile."""
+    network = frozen(Stored())
+    whole = truncated(network, ["end"])
+    program = trace(whole, probe(whole, SIZE), dtype=torch.float32, device=CPU)
+    assert program
+    assert not any(has_hooks(module) for module in program.program.modules())
+    batch = images()
+    expected = truth(network, ["end"], batch, relu=True, pool="avg")
+    assert_close(run(program, batch), expected, torch.float32)
 
 
 @pytest.mark.parametrize("kind", UNTRACEABLE)
@@ -199,15 +206,14 @@ def test_a_network_that_keeps_inner_layers_to_itself_is_not_traced() -> None:
     assert traced(frozen(network), ["encoder.linear1"]) is None
 
 
-def test_a_network_with_a_hook_on_a_convolution_is_not_traced() -> None:
-    """Or one that does as the hook does."""
+def test_a_hook_on_a_convolution_is_traced() -> None:
     network = frozen(Plain())
     network.get_submodule("layer2.0").register_forward_hook(lambda _m, _args, output: 2 * output)
     for names in (["layer2.0"], ["layer2.2"], ["layer2.0", "layer3"]):
         graph, batch = traced(network, names, relu=False, pool="none"), images()
-        if graph is not None:
-            expected = truth(network, names, batch, relu=False, pool="none")
-            assert_close(run(graph, batch), expected, torch.float32)
+        assert graph
+        expected = truth(network, names, batch, relu=False, pool="none")
+        assert_close(run(graph, batch), expected, torch.float32)
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.98, 1.001, 1.02, 2])
