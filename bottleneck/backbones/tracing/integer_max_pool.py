@@ -44,8 +44,14 @@ class IntegerMaxPool(nn.Module):
 
 
 def as_pair(value: Any) -> tuple[Any, Any]:
-    """Return one value for height and one for width, as PyTorch's layers read their arguments."""
-    return value if isinstance(value, tuple) else (value, value)
+    """Return one value for height and one for width, as PyTorch's layers read their arguments.
+
+    Examples
+    --------
+    >>> as_pair(2), as_pair((2, 3)), as_pair([2, 3]), as_pair((2,))
+    ((2, 2), (2, 3), (2, 3), (2, 2))
+    """
+    return (value[0], value[-1]) if isinstance(value, (tuple, list)) else (value, value)
 
 
 def _window_max(bits: Tensor, axis: int, *, window: tuple[int, int, int], size: int) -> Tensor:

@@ -38,6 +38,7 @@ POOLS: dict[str, Callable[[], nn.Module]] = {
     "1, 2": lambda: nn.MaxPool2d(1, 2),
     "5, 3, 2, up": lambda: nn.MaxPool2d(5, 3, 2, ceil_mode=True),
     "of two numbers": lambda: nn.MaxPool2d((2, 3), (1, 2), (1, 0)),
+    "of lists": lambda: nn.MaxPool2d([2, 3], [1, 2], (1,)),  # type: ignore[arg-type]
     "dilated": lambda: nn.MaxPool2d(3, 1, 1, dilation=2),
 }
 
