@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import CellType
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 
+from bottleneck.backbones.user_code import is_library
 from bottleneck.runtime import sha256
 
 _STATE_OF_EVERY_MODULE = frozenset(vars(nn.Module()))  # `training`, parameters, hooks …
@@ -25,6 +28,7 @@ def architecture_digest(network: nn.Module) -> str:
 
     Covers the names and classes of its modules, their settings, buffers that are not in the state
     dict, hooks, the programs of TorchScript, and the source code of classes that are not PyTorch's.
+    Functions among settings and hooks count with the constants of their closures and defaults.
     Code that these classes call elsewhere is not covered.
 
     Examples
@@ -71,7 +75,7 @@ def describe_value(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return f"{type(value).__qualname__} {describe_value(vars(value))}"
     if hasattr(value, "__code__") or hasattr(value, "__func__"):
-        return _function_code(value)
+        return _function_code(value) + _bound_constants(value)
     return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
@@ -155,6 +159,32 @@ def _function_code(function: Callable[..., Any]) -> str:
         code = inspect.unwrap(getattr(function, "__func__", function)).__code__
         constants = [value for value in code.co_consts if isinstance(value, _PLAIN)]
         return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def _bound_constants(function: Any) -> str:
+    """Describe the constants that a user's function has beside its code: closure and defaults.
+
+    Other values of a closure may be where a network keeps what it computes.
+    """
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None or is_library(Path(code.co_filename)):
+        return ""
+    closure = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    values = [
+        *((name, cell.cell_contents) for name, cell in closure if cell != CellType()),
+        *enumerate(function.__defaults__ or ()),
+        *(function.__kwdefaults__ or {}).items(),
+    ]
+    return "".join(
+        f" {name}={describe_value(value)}" for name, value in values if _is_constant(value)
+    )
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_constant, value))
+    return isinstance(value, (*_PLAIN, Tensor))
 
 
 def _is_pytorch(value: Any) -> bool:

@@ -43,10 +43,23 @@ def with_buffer(value: float) -> nn.Module:
     return network
 
 
-def with_hook() -> nn.Module:
+def with_hook(scale: object = 1) -> nn.Module:
     network = Plain()
-    network.fc.register_forward_hook(lambda _module, _args, output: output + 1)
+    kept: list[object] = []  # what it keeps is no part of the architecture
+
+    def hook(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output + torch.as_tensor(scale).sum()
+
+    network.fc.register_forward_hook(hook)
     return network
+
+
+def sloping(slope: float) -> Callable[[Tensor], Tensor]:
+    def slope_of(x: Tensor, by: float = slope) -> Tensor:
+        return F.leaky_relu(x, by)
+
+    return slope_of
 
 
 def test_equal_architectures_have_equal_identities_whatever_their_weights() -> None:
@@ -61,6 +74,13 @@ def test_equal_architectures_have_equal_identities_whatever_their_weights() -> N
         assert identity(Scaled(scale)) == identity(Scaled(scale))
 
 
+def test_what_a_hook_keeps_of_a_pass_does_not_change_the_identity() -> None:
+    network = with_hook()
+    before = identity(network)
+    network(torch.zeros(1, 3, 16, 16))
+    assert identity(network) == before == identity(with_hook())
+
+
 def test_other_architectures_have_other_identities() -> None:
     networks: list[nn.Module] = [
         Plain(),
@@ -72,7 +92,8 @@ def test_other_architectures_have_other_identities() -> None:
         *(Scaled(functools.partial(F.leaky_relu, negative_slope=slope)) for slope in (0.1, 0.2)),
         *(Scaled(torch.ones(2).numpy() * scale) for scale in (1, 2)),
         *(with_buffer(value) for value in (0.0, 1.0)),
-        with_hook(),
+        *map(with_hook, (1, 2, (1.0, 2.0), (1.0, 3.0), torch.ones(1), torch.zeros(1))),
+        *(Scaled(sloping(slope)) for slope in (0.1, 0.2)),
         nn.Sequential(nn.Conv2d(3, 3, 3, padding=1)),
         nn.Sequential(nn.Conv2d(3, 3, 3, padding=0)),
         nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()),
