@@ -84,10 +84,14 @@ def remove_identity_nodes(program: fx.GraphModule) -> None:
 
 def _is_identity(program: fx.GraphModule, node: fx.Node) -> bool:
     if getattr(node.target, "__name__", "") in ("dropout", "stochastic_depth"):  # torchvision's
-        return node.kwargs.get("training", node.args[-1]) is False
+        return node.kwargs.get("training", _arguments(node)[-1]) is False
     module = module_of(program, node)
     known = operation(program, node) in _IDENTITY_IN_EVAL
     return module is not None and known and not module.training
+
+
+def _arguments(node: fx.Node) -> list[Any]:
+    return [*node.args, *node.kwargs.values()]
 
 
 def _copy_where_needed(program: fx.GraphModule) -> None:
@@ -110,7 +114,7 @@ def _replace_in_place_operations(program: fx.GraphModule) -> bool:
     # Before any is changed: a module that is called again no longer writes after its first call.
     writers = [(i, node) for i, node in enumerate(nodes) if _is_in_place(program, node)]
     for i, node in writers:
-        target, before = node.args[0], set(nodes[:i])
+        target, before = _arguments(node)[0], set(nodes[:i])
         is_known = isinstance(target, fx.Node) and all(
             _owns_memory(program, each, before)
             for each in (target, *(before & target.users.keys()))

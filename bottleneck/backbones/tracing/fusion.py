@@ -180,12 +180,13 @@ def _fuse_chain(
         weight, bias = _fold_batch_norm(weight, bias, chain.norm)
     if not torch.isfinite(weight).all():
         return  # a norm that divides by zero stays as it is
-    _, *image = layouts_of(node.all_input_nodes[0])[0].shape
+    (maps,) = node.all_input_nodes
+    _, *image = layouts_of(maps)[0].shape
     fused = _Convolution(conv, weight.to(dtype), None if bias is None else bias.to(dtype), image)
     fused.activation = chain.activation
     program.add_submodule(name, fused)
     with program.graph.inserting_before(chain.last):
-        inputs = (node.args[0],) if chain.summand is None else (node.args[0], chain.summand)
+        inputs = (maps,) if chain.summand is None else (maps, chain.summand)
         new = program.graph.call_module(name, inputs)
     chain.last.replace_all_uses_with(new)
     new.meta = chain.last.meta

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
+from bottleneck.backbones.cutting.cuts import list_cuts
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.probe import Probe, probe
@@ -27,6 +28,7 @@ from tests.helpers.tracing import (
     conv,
     every_module,
     images,
+    layers_of,
     mostly_float32,
     norm,
     run,
@@ -204,6 +206,21 @@ def test_a_network_that_keeps_inner_layers_to_itself_is_not_traced() -> None:
         encoder=nn.TransformerEncoderLayer(8, 2, 16, activation=F.silu, batch_first=True),
     )
     assert traced(frozen(network), ["encoder.linear1"]) is None
+
+
+def test_modules_and_functions_that_are_called_by_keywords_are_traced() -> None:
+    network = frozen(
+        Wired(
+            lambda m, x: m.relu(input=torch.dropout(input=m.conv(input=x), p=0.5, train=False)),
+            conv=conv(3, 6),
+            relu=nn.ReLU(inplace=True),
+        )
+    )
+    graph, batch = traced(network, ["conv", "relu"], relu=False, pool="none"), images()
+    assert graph
+    expected = truth(network, ["conv", "relu"], batch, relu=False, pool="none")
+    assert_close(run(graph, batch), expected, torch.float32)
+    assert list_cuts(network, layers_of(network), SIZE).layers == ("conv", "relu")
 
 
 def test_a_hook_on_a_convolution_is_traced() -> None:
