@@ -16,6 +16,7 @@ from bottleneck.runtime import (
     Executor,
     OnProgress,
     ignore_progress,
+    require_executor,
     require_one_of,
     require_positive,
 )
@@ -249,7 +250,7 @@ class RunOptions:
     Raises
     ------
     InvalidOptionError
-        `task` is no `ArrayTask`, or `redo` no pairs.
+        `task` is no `ArrayTask`, `executor` none, or `redo` no pairs.
 
     Examples
     --------
@@ -267,6 +268,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         if not isinstance(self.task, ArrayTask):
             raise InvalidOptionError("task", self.task, "an ArrayTask, such as ArrayTask(0, 16)")
+        require_executor(self.executor)
         redo = tuple(self.redo) if isinstance(self.redo, Iterable) else (self.redo,)
         for pair in redo:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:

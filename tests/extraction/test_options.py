@@ -63,6 +63,11 @@ def test_options_are_frozen_and_can_be_sent_to_workers(options: Any) -> None:
     assert pickle.loads(pickle.dumps(options)) == options
 
 
+def test_workers_are_an_executor() -> None:
+    with pytest.raises(InvalidOptionError, match="must be an Executor"):
+        RunOptions(executor=3)  # type: ignore[arg-type]
+
+
 def test_shards_to_redo_are_kept_whatever_they_are_given_as() -> None:
     assert RunOptions(redo=(pair for pair in [("layer2", 1)])).redo == (("layer2", 1),)
 

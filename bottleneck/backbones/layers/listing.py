@@ -17,7 +17,7 @@ from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.outputs import OutputPath, find_tensors, format_path
 from bottleneck.backbones.layers.zero_images import IMAGE_COUNTS, zero_images
 from bottleneck.backbones.sources.inspection.wrappers import without_wrappers
-from bottleneck.errors import USER_CODE_EXCEPTIONS, UnknownNameError
+from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError, UnknownNameError
 from bottleneck.pooling import check_pool, split_pooled_name
 
 # A second pass at another input size tells space (which grows) from channels (which do not). Two
@@ -88,7 +88,8 @@ def select_layers(layers: Sequence[Layer], names: Iterable[str]) -> list[Layer]:
     UnknownNameError
         There is no such layer; the nearest names are suggested.
     InvalidOptionError
-        There is no such pooling, or a layer does not support the pooling of its own.
+        There is no such pooling, a layer does not support the pooling of its own, or a module's own
+        name ends in one.
 
     Examples
     --------
@@ -104,6 +105,9 @@ def select_layers(layers: Sequence[Layer], names: Iterable[str]) -> list[Layer]:
 
 def _find_layer(name: str, known: Mapping[str, Layer]) -> Layer:
     if layer := _find_alias(name, known):  # first, as a layer's own name may have an @
+        if split_pooled_name(name)[1]:  # its codes would be taken for those of that pooling
+            allowed = "a module whose own name does not end in a pooling"
+            raise InvalidOptionError("layers", name, allowed, "rename it in the network")
         return replace(layer, name=name)
     plain, _, pool = name.rpartition("@")
     if layer := _find_alias(plain, known):
@@ -177,7 +181,7 @@ def _observe(
 def _has_codes(tensor: Tensor, images: int) -> bool:
     """Return whether a tensor holds numbers, with an image in each row."""
     is_number = tensor.is_floating_point() or tensor.is_quantized
-    return tensor.ndim > 1 and is_number and len(tensor) == images
+    return tensor.ndim > 1 and is_number and len(tensor) == images and tensor.numel() > 0
 
 
 def _channels_last(output: _Output, larger: _Output | None) -> bool:

@@ -14,7 +14,7 @@ from bottleneck.backbones.layers.listing import list_layers, select_layers
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.probe import probe
 from bottleneck.backbones.tracing.traced import trace
-from bottleneck.errors import BackboneError, UnknownNameError
+from bottleneck.errors import BackboneError, InvalidOptionError, UnknownNameError
 from tests.helpers.brought_networks import SIDE, build, conv, outputs, small_transformer
 from tests.helpers.tiny_networks import Plain, Wired
 from tests.helpers.tracing import CPU
@@ -140,8 +140,21 @@ def test_other_tensors_of_several_outputs_are_named_by_their_keys(
 
 
 def test_outputs_that_are_no_tensor_of_images_are_not_listed() -> None:
-    network = Wired(lambda m, x: m.a(x), a=Wired(lambda _m, x: (x.mean(), x.long(), "text", None)))
+    network = Wired(
+        lambda m, x: m.a(x), a=Wired(lambda _m, x: (x.mean(), x.long(), x[:, :0], "text", None))
+    )
     assert list_layers(frozen(network), SIDE) == []
+
+
+def test_a_module_whose_name_ends_in_a_pooling_is_refused() -> None:
+    network = nn.Sequential()
+    for name in ("a", "b@max"):
+        network.add_module(name, nn.Conv2d(3, 3, 1))
+    layers = list_layers(frozen(network), 8)
+    assert [layer.name for layer in layers] == ["a", "b@max"]
+    assert [layer.name for layer in select_layers(layers, ["a@max"])] == ["a@max"]
+    with pytest.raises(InvalidOptionError, match="own name does not end in a pooling"):
+        select_layers(layers, ["b@max"])
 
 
 def test_a_network_that_cannot_be_counted_is_listed_without_its_cost() -> None:
