@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 from collections.abc import Generator, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,10 +218,12 @@ def gpu() -> "Iterator[torch.device]":
     """A GPU; one that is simulated where there is none."""
     import torch
 
+    if torch.cuda.is_available():
+        yield torch.device("cuda:0")
+        return
     from tests.helpers.simulated_gpu import simulated_gpu
 
-    a_gpu = nullcontext(torch.device("cuda:0")) if torch.cuda.is_available() else simulated_gpu()
-    with a_gpu as device:
+    with simulated_gpu() as device:
         yield device
 
 

@@ -245,6 +245,7 @@ def _cuda() -> dict[str, Any]:
         "Stream": lambda *_, **__: stream,
         "Event": lambda *_, **__: event,
         "current_stream": lambda *_: stream,
+        "is_current_stream_capturing": lambda: bool(getattr(_here, "graph", None)),
         "CUDAGraph": _Graph,
         "graph": _recording,
     }
