@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CellType
 from typing import Any
@@ -28,7 +28,8 @@ def architecture_digest(network: nn.Module) -> str:
 
     Covers the names and classes of its modules, their settings, buffers that are not in the state
     dict, hooks, the programs of TorchScript, and the source code of classes that are not PyTorch's.
-    Functions among settings and hooks count with the constants of their closures and defaults.
+    A user's functions count with the constants of their closures, those among settings and hooks
+    with their defaults too.
     Code that these classes call elsewhere is not covered.
 
     Examples
@@ -75,7 +76,7 @@ def describe_value(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return f"{type(value).__qualname__} {describe_value(vars(value))}"
     if hasattr(value, "__code__") or hasattr(value, "__func__"):
-        return _function_code(value) + _bound_constants(value)
+        return _function_code(value) + _closure(value) + _defaults(value)
     return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
@@ -145,7 +146,7 @@ def _class_code(cls: type) -> Iterator[str]:
         for key, value in sorted(vars(base).items()):
             function = getattr(value, "fget", None) or getattr(value, "__func__", value)
             if inspect.isfunction(function):
-                yield f"{base.__qualname__}.{key}: {_function_code(function)}"
+                yield f"{base.__qualname__}.{key}: {_function_code(function)}{_closure(function)}"
             elif isinstance(value, _PLAIN) and not key.startswith("__"):
                 yield f"{base.__qualname__}.{key} = {value!r}"
 
@@ -161,21 +162,34 @@ def _function_code(function: Callable[..., Any]) -> str:
         return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
-def _bound_constants(function: Any) -> str:
-    """Describe the constants that a user's function has beside its code: closure and defaults.
-
-    Other values of a closure may be where a network keeps what it computes.
-    """
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if code is None or is_library(Path(code.co_filename)):
+def _closure(function: Any) -> str:
+    """Describe what a user's function takes from the function around it."""
+    function = _user_function(function)
+    if function is None:
         return ""
-    closure = zip(code.co_freevars, function.__closure__ or (), strict=True)
-    values = [
-        *((name, cell.cell_contents) for name, cell in closure if cell != CellType()),
-        *enumerate(function.__defaults__ or ()),
-        *(function.__kwdefaults__ or {}).items(),
-    ]
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return _constants((name, cell.cell_contents) for name, cell in cells if cell != CellType())
+
+
+def _defaults(function: Any) -> str:
+    """Describe the defaults of a user's function."""
+    function = _user_function(function)
+    if function is None:
+        return ""
+    return _constants(
+        [*enumerate(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
+    )
+
+
+def _user_function(value: Any) -> Any:
+    """Return the function itself; None if it is no Python, or of an installed package."""
+    function = getattr(value, "__func__", value)
+    code = getattr(function, "__code__", None)
+    return None if code is None or is_library(Path(code.co_filename)) else function
+
+
+def _constants(values: Iterable[tuple[Any, Any]]) -> str:
+    """Describe constants alone: others may be where a network keeps what it computes."""
     return "".join(
         f" {name}={describe_value(value)}" for name, value in values if _is_constant(value)
     )

@@ -62,9 +62,18 @@ def sloping(slope: float) -> Callable[[Tensor], Tensor]:
     return slope_of
 
 
+def local_class(slope: float) -> nn.Module:
+    class Local(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.leaky_relu(x, slope)
+
+    return Local()
+
+
 def test_equal_architectures_have_equal_identities_whatever_their_weights() -> None:
     assert identity(Plain()) == identity(Plain().train()) == identity(Plain().double())
     assert identity(branching()) == identity(branching())
+    assert identity(local_class(0.1)) == identity(local_class(0.1))
     for scale in (
         2.0,
         [1, {"a": None}],
@@ -94,6 +103,7 @@ def test_other_architectures_have_other_identities() -> None:
         *(with_buffer(value) for value in (0.0, 1.0)),
         *map(with_hook, (1, 2, (1.0, 2.0), (1.0, 3.0), torch.ones(1), torch.zeros(1))),
         *(Scaled(sloping(slope)) for slope in (0.1, 0.2)),
+        *map(local_class, (0.1, 0.2)),
         nn.Sequential(nn.Conv2d(3, 3, 3, padding=1)),
         nn.Sequential(nn.Conv2d(3, 3, 3, padding=0)),
         nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()),
