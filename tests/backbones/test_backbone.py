@@ -58,17 +58,16 @@ def test_the_reference_loads_the_network_from_any_folder(
 
 
 class Parts(nn.Module):
-    """A module that is called twice, one that returns two maps, and two with strange names."""
+    """A module that is called twice, one that returns two maps, and one with a strange name."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.relu = nn.Conv2d(3, 4, 3), nn.ReLU()
-        names = {"x@max": nn.Conv2d(4, 2, 1), "x@y": nn.Conv2d(2, 3, 1)}
-        self.block, self.named = Two(), nn.ModuleDict(names)
+        self.block, self.named = Two(), nn.ModuleDict({"x@y": nn.Conv2d(4, 3, 1)})
 
     def forward(self, x: Tensor) -> Tensor:
         x, y = self.block(self.relu(self.relu(self.conv(x)) - 0.1))
-        out: Tensor = self.named["x@y"](self.named["x@max"](x + y))
+        out: Tensor = self.named["x@y"](x + y)
         return out
 
 
@@ -79,10 +78,10 @@ class Two(nn.Module):
 
 def test_layers_with_poolings_of_their_own_are_pooled_from_the_maps() -> None:
     network = load_backbone(Parts(), transform=SMALL)
-    names = ["relu_1", "relu_1@2x2", "module.block:1@max", "named.x@max", "named.x@max@avg"]
-    names += ["module.named.x@max", "module.named.x@y", "module.named.x@y@max"]
+    names = ["relu_1", "relu_1@2x2", "module.block:1@max"]
+    names += ["module.named.x@y", "module.named.x@y@max"]
     layers = network.select_layers(names)
-    maps = network.select_layers(["relu_1", "block:1", "named.x@max", "named.x@y"])
+    maps = network.select_layers(["relu_1", "block:1", "named.x@y"])
     images = torch.rand(2, 3, 32, 32)
     codes = TruncatedNetwork(network.network, layers, pool="none")(images)
     whole = TruncatedNetwork(network.network, maps, pool="none")(images)
@@ -90,9 +89,6 @@ def test_layers_with_poolings_of_their_own_are_pooled_from_the_maps() -> None:
         "relu_1": whole["relu_1"],
         "relu_1@2x2": adaptive_avg_pool2d(whole["relu_1"], 2),
         "module.block:1@max": whole["block:1"].amax((2, 3)),
-        "named.x@max": whole["named.x@max"],
-        "named.x@max@avg": whole["named.x@max"].mean((2, 3)),
-        "module.named.x@max": whole["named.x@max"],
         "module.named.x@y": whole["named.x@y"],
         "module.named.x@y@max": whole["named.x@y"].amax((2, 3)),
     }

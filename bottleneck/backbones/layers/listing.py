@@ -105,15 +105,20 @@ def select_layers(layers: Sequence[Layer], names: Iterable[str]) -> list[Layer]:
 
 def _find_layer(name: str, known: Mapping[str, Layer]) -> Layer:
     if layer := _find_alias(name, known):  # first, as a layer's own name may have an @
-        if split_pooled_name(name)[1]:  # its codes would be taken for those of that pooling
-            allowed = "a module whose own name does not end in a pooling"
-            raise InvalidOptionError("layers", name, allowed, "rename it in the network")
-        return replace(layer, name=name)
+        return replace(_without_pooling(layer), name=name)
     plain, _, pool = name.rpartition("@")
     if layer := _find_alias(plain, known):
-        return replace(layer, name=plain).pooled(check_pool(pool))
+        return replace(_without_pooling(layer), name=plain).pooled(check_pool(pool))
     hint, (plain, _) = "(`bottleneck.layers` lists them all)", split_pooled_name(name)
     raise UnknownNameError("layer", without_wrappers(plain), known, hint)
+
+
+def _without_pooling(layer: Layer) -> Layer:
+    """Refuse a layer whose own name ends in a pooling, for which its codes would be taken."""
+    if split_pooled_name(layer.name)[1]:
+        allowed = "a module whose own name does not end in a pooling"
+        raise InvalidOptionError("layers", layer.name, allowed, "rename it in the network")
+    return layer
 
 
 def _find_alias(name: str, known: Mapping[str, Layer]) -> Layer | None:
