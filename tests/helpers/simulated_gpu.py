@@ -240,6 +240,7 @@ def _cuda() -> dict[str, Any]:
         "current_device": lambda: 0,
         "get_device_capability": lambda *_: (9, 0),
         "get_device_properties": lambda *_: properties,
+        "get_device_name": lambda *_: properties.name,
         "mem_get_info": lambda *_: (1 << 33, 1 << 34),
         "get_rng_state": lambda *_: state,
         "Stream": lambda *_, **__: stream,

@@ -255,6 +255,16 @@ def test_parts_on_a_gpu_take_less_than_eight_minutes_and_lose_no_other(
 
 
 @pytest.mark.slow
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", all_on_gpu.PARTS)
+def test_every_part_has_rows_on_a_gpu(name: str, gpu: torch.device) -> None:
+    module = all_on_gpu.PARTS[name].module
+    lines = list(module.measure(module.QUICK, str(gpu)))
+    assert len(lines) > 2
+    assert not any("nan" in line for line in lines)
+
+
+@pytest.mark.slow
 def test_a_part_that_takes_too_long_keeps_what_it_has_printed(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
