@@ -221,9 +221,9 @@ def gpu() -> "Iterator[torch.device]":
     if torch.cuda.is_available():
         yield torch.device("cuda:0")
         return
-    from tests.helpers.simulated_gpu import simulated_gpu
+    from tests.helpers.simulated_gpus import simulated_gpus
 
-    with simulated_gpu() as device:
+    with simulated_gpus() as (device,):
         yield device
 
 

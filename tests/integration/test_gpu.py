@@ -1,5 +1,6 @@
 """Every verb that computes, on a GPU and on the CPU: nearly the same codes, heads and tails."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bottleneck.backbones.inference.replica import TorchReplica
 from bottleneck.cache.store import Cache
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.options import ComputeOptions
@@ -18,6 +20,7 @@ from bottleneck.linear import ClassifierOptions
 from bottleneck.prediction.evaluate import evaluate
 from bottleneck.prediction.predict import predict
 from tests.helpers.networks import SMALL
+from tests.helpers.simulated_gpus import simulated_gpus
 from tests.helpers.tiny_networks import plain
 
 pytestmark = pytest.mark.gpu
@@ -77,6 +80,28 @@ def test_codes_heads_and_predictions(
         for device in ("auto", "cpu")
     )
     np.testing.assert_allclose(by_gpu, by_cpu, atol=1e-3)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() == 1, reason="one GPU")
+def test_two_gpus_encode_each_a_part(
+    network: torch.nn.Module, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_compute, used = TorchReplica.compute, set()
+
+    def compute(replica: TorchReplica, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        used.add(replica.device)
+        return plain_compute(replica, images)
+
+    monkeypatch.setattr(TorchReplica, "compute", compute)
+    with nullcontext() if torch.cuda.is_available() else simulated_gpus(2):
+        both = {
+            device: ComputeOptions(device=device, precision="float32", batch_size=2)
+            for device in ("cpu", "auto")
+        }
+        found = caches(photos, tmp_path, both, model=network, layers=["layer2"])
+    ours, expected = (found[device].load("layer2")[0] for device in ("auto", "cpu"))
+    np.testing.assert_allclose(ours, expected, rtol=2e-3, atol=1e-3)
+    assert used == {torch.device("cpu"), torch.device("cuda", 0), torch.device("cuda", 1)}
 
 
 @pytest.mark.parametrize("on_maps", [True, pytest.param(False, marks=pytest.mark.slow)])

@@ -1,11 +1,11 @@
-"""A GPU that is simulated: its tensors compute what the CPU's do, and are of another device.
+"""GPUs that are simulated: their tensors compute what the CPU's do, and are of other devices.
 
-Where there is no GPU it shows that code mixes no tensors of two devices, takes none of the GPU's
-for an array, and does not wait for the GPU while it records a CUDA graph. It shows nothing of
+Where there is no GPU they show that code mixes no tensors of two devices, takes none of a GPU's
+for an array, and does not wait for a GPU while it records a CUDA graph. They show nothing of
 kernels, precision, streams and speed.
 
-A tensor of it is a subclass with the memory of a CPU's tensor. To PyTorch's own code it is of the
-device "meta", as a fake tensor is, so that no CUDA is needed; to the program's it is of ``cuda:0``.
+A tensor of a GPU is a subclass with the memory of a CPU's tensor. To PyTorch's own code it is of
+the device "meta", as a fake tensor is, so that no CUDA is needed; to the program's of ``cuda:0``.
 """
 
 import threading
@@ -16,7 +16,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-import torch._dynamo  # which a dispatch mode imports, and which looks at `torch.cuda`
 from torch import Tensor
 from torch.utils._python_dispatch import (
     TorchDispatchMode,
@@ -25,36 +24,37 @@ from torch.utils._python_dispatch import (
 )
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-GPU = torch.device("cuda:0")
 _aten = torch.ops.aten
 _COPIES = (_aten.copy_.default, _aten._to_copy.default)
 _INDEXED = (_aten.index.Tensor, _aten.index_put_.default, _aten._index_put_impl_.default)
 _WAITING = (_aten._local_scalar_dense.default, _aten.nonzero.default)
-_here = threading.local()  # `graph`: the one that this thread records
+_here = threading.local()  # `graph` that this thread records, and number of its `current` GPU
 
 
 class GpuTensor(Tensor):
-    """A tensor of the GPU.
+    """A tensor of a GPU.
 
     Attributes
     ----------
     memory : Tensor
         Of the CPU, with the same values.
+    gpu : torch.device
     """
 
     memory: Tensor
+    gpu: torch.device
 
-    def __new__(cls, memory: Tensor) -> "GpuTensor":
-        """Make a tensor of the GPU that has this memory."""
+    def __new__(cls, memory: Tensor, gpu: torch.device) -> "GpuTensor":
+        """Make a tensor of a GPU that has this memory."""
         with _disable_current_modes():
             shell = torch.empty_strided(
                 memory.shape, memory.stride(), dtype=memory.dtype, device="meta"
             )
-        made: GpuTensor = Tensor._make_subclass(cls, shell, False, device_for_backend_keys=GPU)
-        made.memory = memory
+        made: GpuTensor = Tensor._make_subclass(cls, shell, False, device_for_backend_keys=gpu)
+        made.memory, made.gpu = memory, gpu
         return made
 
-    device = property(lambda _: GPU)
+    device = property(lambda self: self.gpu)
     is_cuda = property(lambda _: True)
     is_meta = property(lambda _: False)
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
@@ -71,7 +71,7 @@ class GpuTensor(Tensor):
 
     def numpy(self, **_options: Any) -> Any:
         """Raise what a tensor of a GPU raises."""
-        raise TypeError(f"can't convert {GPU} device type tensor to numpy")
+        raise TypeError(f"can't convert {self.gpu} device type tensor to numpy")
 
     __array__ = numpy  # type: ignore[assignment]
 
@@ -102,15 +102,16 @@ class _Simulation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run an operation in the memory of its tensors."""
     if str(func) == "image.decode_jpegs_cuda.default":  # known once torchvision is imported
-        files, mode, _ = args
-        return [GpuTensor(torch.ops.image.decode_jpeg(file, mode, False)) for file in files]
+        files, mode, device = args
+        gpu = _gpu_of(device)
+        return [GpuTensor(torch.ops.image.decode_jpeg(file, mode, False), gpu) for file in files]
     if func not in _COPIES and func._can_decompose():
         with _Simulation():
             decomposed = func.decompose(*args, **kwargs)
         if decomposed is not NotImplemented:
             return decomposed
     tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
-    from_gpu = any(isinstance(each, GpuTensor) for each in tensors)
+    from_gpu = next((each.gpu for each in tensors if isinstance(each, GpuTensor)), None)
     to_gpu, options = _place(func, from_gpu, kwargs)
     _require_one_device(func, tensors)
     _require_no_waiting(func, tensors, to_gpu)
@@ -120,25 +121,35 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         _record(func, in_memory, named, out)
     if func is _aten.copy_.default:
         return args[0]
-    if not to_gpu:
+    if to_gpu is None:
         return out
-    made = tree_map_only(Tensor, GpuTensor, out)
+    made = tree_map_only(Tensor, lambda each: GpuTensor(each, to_gpu), out)
     if not from_gpu:
         return made
     return return_and_correct_aliasing(func, args, kwargs, made)  # type: ignore[no-untyped-call]
 
 
-def _place(func: Any, from_gpu: bool, kwargs: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-    """Return whether results are the GPU's, and the options with the device of the memory."""
+def _place(
+    func: Any, from_gpu: torch.device | None, kwargs: dict[str, Any]
+) -> tuple[torch.device | None, dict[str, Any]]:
+    """Return the GPU of the results, and the options with the device of their memory."""
     options = {name: value for name, value in kwargs.items() if name != "pin_memory"}
     device = None if kwargs.get("device") is None else torch.device(kwargs["device"])
     if device is None:
         return from_gpu, options
-    # PyTorch's own code asks for the device of a tensor of the GPU, which is "meta" to it.
-    to_gpu = device.type == "cuda" or (from_gpu and device.type == "meta")
+    to_gpu = _gpu_of(device) if device.type == "cuda" else None
+    if device.type == "meta":  # PyTorch's own code asks for the device of a tensor of a GPU
+        to_gpu = from_gpu
     if to_gpu or from_gpu or func is _aten.scalar_tensor.default:
         options["device"] = torch.device("cpu")
     return to_gpu, options
+
+
+def _gpu_of(device: torch.device) -> torch.device:
+    index = getattr(_here, "current", 0) if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise RuntimeError("CUDA error: invalid device ordinal")
+    return torch.device("cuda", index)
 
 
 def _require_one_device(func: Any, tensors: list[Tensor]) -> None:
@@ -146,13 +157,14 @@ def _require_one_device(func: Any, tensors: list[Tensor]) -> None:
     if func in _COPIES or func in _INDEXED:
         return
     devices = {each.device for each in tensors if isinstance(each, GpuTensor) or each.dim()}
-    if len(devices) > 1 and GPU in devices:
+    if len(devices) > 1 and any(isinstance(each, GpuTensor) for each in tensors):
         raise RuntimeError(f"Expected all tensors to be on the same device: {func}, {devices}")
 
 
-def _require_no_waiting(func: Any, tensors: list[Tensor], to_gpu: bool) -> None:
-    """Refuse what waits for the GPU while a graph is recorded."""
-    crosses = func in _COPIES and len({to_gpu, *(isinstance(it, GpuTensor) for it in tensors)}) > 1
+def _require_no_waiting(func: Any, tensors: list[Tensor], to_gpu: torch.device | None) -> None:
+    """Refuse what waits for a GPU while a graph is recorded."""
+    places = {to_gpu, *(getattr(each, "gpu", None) for each in tensors)}
+    crosses = func in _COPIES and len(places) > 1
     if getattr(_here, "graph", None) and (crosses or func in _WAITING):
         raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
 
@@ -216,7 +228,7 @@ def _on_gpu(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return made
 
 
-def _cuda() -> dict[str, Any]:
+def _cuda(count: int) -> dict[str, Any]:
     """Return what replaces parts of `torch.cuda`."""
 
     def nothing(*_: Any, **__: Any) -> None:
@@ -226,9 +238,11 @@ def _cuda() -> dict[str, Any]:
     event = SimpleNamespace(record=nothing, synchronize=nothing, elapsed_time=lambda _: 1.0)
     properties = SimpleNamespace(name="simulated", major=9, minor=0, total_memory=1 << 34)
     state = torch.zeros(16, dtype=torch.uint8)
-    named = dict.fromkeys(
-        ("_lazy_init", "set_device", "set_stream", "synchronize", "empty_cache"), nothing
-    )
+
+    def set_device(device: Any) -> None:
+        _here.current = torch.device(device).index
+
+    named = dict.fromkeys(("_lazy_init", "set_stream", "synchronize", "empty_cache"), nothing)
     named |= dict.fromkeys(("manual_seed", "manual_seed_all", "set_rng_state"), nothing)
     contexts = dict.fromkeys(("stream", "device"), lambda *_: nullcontext())
     return {
@@ -236,8 +250,9 @@ def _cuda() -> dict[str, Any]:
         **contexts,
         "is_available": lambda: True,
         "is_initialized": lambda: True,
-        "device_count": lambda: 1,
-        "current_device": lambda: 0,
+        "device_count": lambda: count,
+        "current_device": lambda: getattr(_here, "current", 0),
+        "set_device": set_device,
         "get_device_capability": lambda *_: (9, 0),
         "get_device_properties": lambda *_: properties,
         "get_device_name": lambda *_: properties.name,
@@ -253,8 +268,10 @@ def _cuda() -> dict[str, Any]:
 
 
 @contextmanager
-def simulated_gpu() -> Iterator[torch.device]:
-    """Simulate a GPU in this thread and in those that are started meanwhile."""
+def simulated_gpus(count: int = 1) -> Iterator[list[torch.device]]:
+    """Simulate GPUs in this thread and in those that are started meanwhile."""
+    import torch._dynamo  # which a dispatch mode imports, and which looks at `torch.cuda`
+
     torch._C._ensureCUDADeviceGuardSet()
     run = threading.Thread.run
 
@@ -268,12 +285,12 @@ def simulated_gpu() -> Iterator[torch.device]:
     torch.__future__.set_swap_module_params_on_conversion(True)  # as `Module.to` does for a GPU
     try:
         with ExitStack() as stack:
-            stack.enter_context(patch.multiple(torch.cuda, **_cuda()))
+            stack.enter_context(patch.multiple(torch.cuda, **_cuda(count)))
             stack.enter_context(patch.multiple(torch, **makers))
             stack.enter_context(patch.object(Tensor, "pin_memory", lambda tensor, *_: tensor))
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             stack.enter_context(patch.object(threading.Thread, "run", run_with_gpu))
             stack.enter_context(_Simulation())
-            yield GPU
+            yield [torch.device("cuda", i) for i in range(count)]
     finally:
         torch.__future__.set_swap_module_params_on_conversion(swapped)

@@ -1,4 +1,4 @@
-"""The GPU that is simulated where there is none refuses what a GPU refuses."""
+"""GPUs that are simulated where there are none refuse what a GPU refuses."""
 
 import copy
 import threading
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.helpers.simulated_gpu import simulated_gpu
+from tests.helpers.simulated_gpus import simulated_gpus
 
 
 def test_it_computes_what_the_cpu_does() -> None:
@@ -17,7 +17,7 @@ def test_it_computes_what_the_cpu_does() -> None:
     network(images).square().sum().backward()
     expected = {name: copy.deepcopy(one.grad) for name, one in network.named_parameters()}
     network.zero_grad()
-    with simulated_gpu() as gpu:
+    with simulated_gpus() as (gpu,):
         values = network.to(gpu)(images.to(gpu))
         assert values.device == gpu
         values.square().sum().backward()
@@ -31,11 +31,14 @@ def test_tensors_of_two_devices_do_not_mix() -> None:
     found = []
 
     def mix() -> None:
-        with pytest.raises(RuntimeError, match="same device"):
-            torch.ones(3, device="cuda") + torch.ones(3)
+        for other in (torch.ones(3), torch.ones(3, device="cuda:1")):
+            with pytest.raises(RuntimeError, match="same device"):
+                torch.ones(3, device="cuda") + other
+        with pytest.raises(RuntimeError, match="invalid device"):
+            torch.ones(3, device="cuda:2")
         found.append(float(torch.ones((), device="cuda") + torch.tensor(1.0)))  # a number may be
 
-    with simulated_gpu():
+    with simulated_gpus(2):
         mix()
         other = threading.Thread(target=mix)
         other.start()
@@ -44,7 +47,7 @@ def test_tensors_of_two_devices_do_not_mix() -> None:
 
 
 def test_its_tensors_are_no_arrays() -> None:
-    with simulated_gpu() as gpu:
+    with simulated_gpus() as (gpu,):
         tensor = torch.tensor([1.0, 2.0], device=gpu)
         for take in (np.asarray, torch.Tensor.numpy, lambda it: it.numpy()):
             with pytest.raises((TypeError, RuntimeError), match="numpy"):
@@ -53,7 +56,7 @@ def test_its_tensors_are_no_arrays() -> None:
 
 
 def test_a_graph_is_run_again_in_the_same_memory_and_waits_for_nothing() -> None:
-    with simulated_gpu() as gpu:
+    with simulated_gpus() as (gpu,):
         images, graph = torch.zeros(2, device=gpu), torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             codes = (images + 1).square()
