@@ -101,10 +101,6 @@ class _Simulation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run an operation in the memory of its tensors."""
-    if str(func) == "image.decode_jpegs_cuda.default":  # known once torchvision is imported
-        files, mode, device = args
-        gpu = _gpu_of(device)
-        return [GpuTensor(torch.ops.image.decode_jpeg(file, mode, False), gpu) for file in files]
     if func not in _COPIES and func._can_decompose():
         with _Simulation():
             decomposed = func.decompose(*args, **kwargs)
@@ -267,6 +263,11 @@ def _cuda(count: int) -> dict[str, Any]:
     }
 
 
+def _decode_jpegs(files: list[Tensor], mode: int, device: torch.device) -> list[Tensor]:
+    """Decode JPEGs on the CPU, in place of torchvision's operator for nvJPEG."""
+    return [torch.ops.image.decode_jpeg(file, mode, False).to(device) for file in files]
+
+
 @contextmanager
 def simulated_gpus(count: int = 1) -> Iterator[list[torch.device]]:
     """Simulate GPUs in this thread and in those that are started meanwhile."""
@@ -287,6 +288,8 @@ def simulated_gpus(count: int = 1) -> Iterator[list[torch.device]]:
         with ExitStack() as stack:
             stack.enter_context(patch.multiple(torch.cuda, **_cuda(count)))
             stack.enter_context(patch.multiple(torch, **makers))
+            nvjpeg = patch.object(torch.ops.image, "decode_jpegs_cuda", _decode_jpegs, create=True)
+            stack.enter_context(nvjpeg)
             stack.enter_context(patch.object(Tensor, "pin_memory", lambda tensor, *_: tensor))
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             stack.enter_context(patch.object(threading.Thread, "run", run_with_gpu))
