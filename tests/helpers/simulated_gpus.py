@@ -22,7 +22,6 @@ from torch.utils._python_dispatch import (
     _disable_current_modes,
     return_and_correct_aliasing,
 )
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 _aten = torch.ops.aten
 _COPIES = (_aten.copy_.default, _aten._to_copy.default)
@@ -106,12 +105,12 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             decomposed = func.decompose(*args, **kwargs)
         if decomposed is not NotImplemented:
             return decomposed
-    tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+    tensors = list(_tensors_in((args, kwargs)))
     from_gpu = next((each.gpu for each in tensors if isinstance(each, GpuTensor)), None)
     to_gpu, options = _place(func, from_gpu, kwargs)
     _require_one_device(func, tensors)
     _require_no_waiting(func, tensors, to_gpu)
-    in_memory, named = tree_map_only(GpuTensor, lambda each: each.memory, (args, options))
+    in_memory, named = _replaced(GpuTensor, lambda each: each.memory, (args, options))
     out = func(*in_memory, **named)
     if from_gpu or to_gpu:
         _record(func, in_memory, named, out)
@@ -119,10 +118,30 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return args[0]
     if to_gpu is None:
         return out
-    made = tree_map_only(Tensor, lambda each: GpuTensor(each, to_gpu), out)
+    made = _replaced(Tensor, lambda each: GpuTensor(each, to_gpu), out)
     if not from_gpu:
         return made
     return return_and_correct_aliasing(func, args, kwargs, made)  # type: ignore[no-untyped-call]
+
+
+def _tensors_in(values: Any) -> Iterator[Tensor]:
+    """Yield the tensors among an operation's values; PyTorch's trees take several times as long."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, list | tuple | dict):
+        for each in values.values() if isinstance(values, dict) else values:
+            yield from _tensors_in(each)
+
+
+def _replaced(kind: type[Tensor], replacement: Callable[[Any], Tensor], values: Any) -> Any:
+    """Return an operation's values with others for the tensors of a kind."""
+    if isinstance(values, kind):
+        return replacement(values)
+    if isinstance(values, list | tuple):
+        return type(values)([_replaced(kind, replacement, each) for each in values])
+    if isinstance(values, dict):
+        return {name: _replaced(kind, replacement, each) for name, each in values.items()}
+    return values
 
 
 def _place(
@@ -174,9 +193,9 @@ class _Graph:
     def replay(self) -> None:
         """Run all operations again."""
         for func, args, kwargs, before in self.calls:
-            results = zip(tree_leaves(func(*args, **kwargs)), tree_leaves(before), strict=True)
-            for now, kept in results:
-                if isinstance(kept, Tensor) and now.data_ptr() != kept.data_ptr():
+            results = (_tensors_in(found) for found in (func(*args, **kwargs), before))
+            for now, kept in zip(*results, strict=True):
+                if now.data_ptr() != kept.data_ptr():
                     kept.copy_(now)
 
     def __bool__(self) -> bool:
