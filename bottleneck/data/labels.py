@@ -20,6 +20,7 @@ from bottleneck.errors import LabelsError
 from bottleneck.runtime import format_count, format_names
 
 SEPARATOR = "|"
+NO_LABEL = "none"  # of an image that has none of several labels: empty text would be "not known"
 
 _MOST_NAMES = 5  # that are nearly known, in a message
 _MOST_KNOWN = 12

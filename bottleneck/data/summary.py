@@ -11,7 +11,7 @@ import numpy as np
 
 from bottleneck.data.image_source import ImageSource
 from bottleneck.data.images import open_images
-from bottleneck.data.labels import SEPARATOR, is_multilabel, name_form
+from bottleneck.data.labels import NO_LABEL, SEPARATOR, is_multilabel, name_form
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.split_names import SPLITS
 from bottleneck.data.table.image_table import ImageTable
@@ -72,7 +72,7 @@ class SourceSummary(PreformattedText):
         labels = table.label.take(rows).categories
         if is_multilabel(table, rows):
             labels = [name.strip() for label in labels for name in label.split(SEPARATOR)]
-            remarks = [*_odd_classes(labels)]
+            remarks = [*_odd_classes([name for name in labels if name != NO_LABEL])]
         else:
             remarks = [*_odd_classes(labels), *_combined_labels(labels)]
         return cls(

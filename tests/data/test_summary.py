@@ -107,6 +107,11 @@ def test_a_name_that_programs_write_for_a_missing_label_is_said(name: str) -> No
     assert remark.startswith(f"{name!r} is the name of a class")
 
 
+def test_none_beside_several_labels_is_not_taken_for_a_missing_label() -> None:
+    assert SourceSummary.from_table(table("ants|red", "none")).remarks() == []
+    assert SourceSummary.from_table(table("ants", "none")).remarks() != []
+
+
 @pytest.mark.parametrize(
     ("labels", "combined"),
     [

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.data.labels import SEPARATOR
+from bottleneck.data.labels import NO_LABEL, SEPARATOR
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.sources.parts import locate
 from bottleneck.data.sources.random_access import FileStamp
@@ -17,8 +17,6 @@ from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.data.table.image_table import ImageTable, TextColumns, is_storable
 from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import ImagesTableError
-
-NO_LABEL = "none"  # of an image that has none of several labels: empty text would be "not known"
 
 _COLUMN_NAMES = {
     "label": ("labels", "label", "targets", "target"),
