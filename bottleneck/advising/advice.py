@@ -303,14 +303,12 @@ class Advice(PreformattedText):
         if not others:
             return "It is the only one that the cache allows."
         if chosen is comparison.best:
-            near = "nothing cheaper is within one standard error and two points of it"
+            near = f"nothing cheaper is {_NEAR} of it"
             return f"It is the best of {others + 1}, and {near}."
         gain = comparison.gain(comparison.best, chosen)
         loss = f"{100 * gain.value:+.1f} ± {100 * gain.standard_error:.1f} points"
-        return (
-            "It is the cheapest within one standard error and two points of the best of "
-            f"{others + 1}, {comparison.best.name} ({loss})."
-        )
+        best = f"the best of {others + 1}, {comparison.best.name} ({loss})"
+        return f"It is the cheapest {_NEAR} of {best}."
 
     def _worth(self) -> str:
         decision, last = self.decision, self.comparison.last
@@ -359,6 +357,7 @@ _TUNING_WAS_WORTH = {
     "EfficientNet-lite0, in 5 times the time, and nothing with SqueezeNet",
     False: "; on photographs like those of the network it was worth nothing",
 }
+_NEAR = "within a standard error and one image, and two points,"
 _ODD_ERRORS = 2  # standard errors by which neighbours alone beat a head at the same layer
 _METHOD = (
     f"out-of-fold predictions of {CLASSIFIER.clf} in {SEARCH.cv} folds; ± is the standard error of "
