@@ -1,21 +1,29 @@
 """The documents are true: commands exist, links lead somewhere, figures are those of the code."""
 
 import doctest
+import json
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 import make_commands
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks import sample_layers
 from bottleneck.cli import main
 from bottleneck.cli.main import COMMANDS
+from bottleneck.data import resize_and_crop
+from bottleneck.input_transform import InputTransform
 from bottleneck.runtime.schedulers.slurm import PROGRAM
 
 ROOT = Path(__file__).parents[1]
@@ -181,6 +189,37 @@ def test_the_examples_of_a_page_run(
 # On a cluster
 
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("size", [(301, 217), (150, 201), (97, 97)])
+def test_the_program_for_onnxruntime_alone_prepares_images_as_this_one_does(
+    size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "export.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (program,) = (block for block in blocks if "ImageOps" in block)
+    transform = InputTransform(resize=41, crop=32)
+    data = {"labels": ["ant"], "spec": {"preprocess": vars(transform)}}
+    given: list[NDArray[np.uint8]] = []
+
+    class Session:
+        def __init__(self, file: str) -> None:
+            self.custom_metadata_map = {"bottleneck": json.dumps(data)}
+
+        def get_modelmeta(self) -> "Session":
+            return self
+
+        def run(self, names: None, inputs: dict[str, Any]) -> tuple[Any, Any]:
+            given.append(inputs["images"])
+            return np.ones((1, 1)), np.array([0])
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save("new.jpg", "PNG")
+    exec(program, {})
+    difference = given[0][0] - resize_and_crop(noise, transform).astype(int)
+    assert np.abs(difference).max() <= 1
 
 
 def test_the_script_for_slurm_is_what_is_printed() -> None:
