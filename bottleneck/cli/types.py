@@ -21,10 +21,18 @@ class RequiredChoice(click.Choice):  # type: ignore[type-arg, unused-ignore]
 
 
 # Without its type argument: older versions of click have no generic ParamType.
-class Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class _Shown(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A type whose name the help shows as it is: what is typed literally is in lower case."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the name; click itself would put it into capitals."""
+        return self.name
+
+
+class Numbers(_Shown):
     """Numbers with commas between them."""
 
-    name = "x,y,…"
+    name = "X,Y,…"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -53,7 +61,7 @@ class Names(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 class GridOfC(Numbers):
     """``auto``, or values of C."""
 
-    name = "auto|x,y,…"
+    name = "auto|X,Y,…"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -65,14 +73,14 @@ class GridOfC(Numbers):
 class Range(Numbers):
     """``auto``, or the values that become black and white."""
 
-    name = "lo,hi|auto"
+    name = "LO,HI|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a tuple of floats, or ``"auto"``."""
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
-class Views(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class Views(_Shown):
     """``all``, or a number of views."""
 
     name = "N|all"
@@ -102,7 +110,7 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return size
 
 
-class Task(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class Task(_Shown):
     """Part I of N, ``I/N``, from 0; ``all``; ``auto`` or ``auto/N``: as the scheduler says."""
 
     name = "auto|all|I/N"
