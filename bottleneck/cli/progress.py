@@ -38,14 +38,14 @@ def extraction_progress() -> Iterator[OnProgress]:
     from bottleneck.extraction import ExtractionProgress
 
     notes: tuple[str, ...] = ()
-    printed = 0
+    printed: int | None = None
     with shown_progress() as show:
 
         def on_progress(progress: Progress) -> None:
             nonlocal notes, printed
             if isinstance(progress, ExtractionProgress):
                 notes = progress.notes
-                if progress.done == 0:
+                if printed is None:
                     print_notes(notes)
                     printed = len(notes)
                     click.echo(str(progress.estimate), err=True)

@@ -178,6 +178,16 @@ def test_an_extraction_counts_views_where_images_have_several(
     assert line.startswith(f"2112 of {what}, 211/s now, 211/s on average, 7 s left")
 
 
+def test_notes_are_printed_once_where_the_first_shard_has_no_image(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    begin = encoded(8, notes=("early",))
+    with click.Context(main), extraction_progress() as on_progress:
+        for done in (0, 0, 8):
+            on_progress(replace(begin, done=done))
+    assert capsys.readouterr().err.count("early\n") == 1
+
+
 def test_notes_of_workers_follow_the_progress(capsys: pytest.CaptureFixture[str]) -> None:
     begin = encoded(8, notes=("early",))
     with click.Context(main), extraction_progress() as on_progress:
