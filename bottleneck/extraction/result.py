@@ -168,7 +168,7 @@ class ExtractionResult(PreformattedText):
             )
         if changes.touched:
             lines.append(
-                f"images of another time and the same bytes: {changes.touched}; their codes stay"
+                f"images of another time and the same bytes: {changes.touched}; they count as unchanged"
             )
         return lines
 
