@@ -22,6 +22,7 @@ images are compared once more by a later run. No task removes or replaces anothe
 
 import dataclasses
 import operator
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -328,11 +329,17 @@ def _require_free(path: Path) -> None:
     others = sorted(set(names) - {"images.csv"})
     if is_cache(path):
         return  # another process has created it in the meantime
-    if path.is_file() or others:
-        what = f"it holds {others[0]}" if others else "it is a file"
+    nearest = next(p for p in (path, *path.parents) if os.path.lexists(p))
+    if not nearest.is_dir() or others:
+        what = f"it holds {others[0]}" if others else _not_a_folder(path, nearest)
         raise CacheError(
             f"{path} is not a cache, {what}: name an empty or new directory with `out`"
         )
+
+
+def _not_a_folder(path: Path, nearest: Path) -> str:
+    kind = "a file" if nearest.exists() else f"a link to {nearest.readlink()}, which is not there"
+    return f"{'it' if nearest == path else nearest} is {kind}"
 
 
 def _with_recipe(cache: Cache, recipe: ViewRecipe | None) -> Manifest:

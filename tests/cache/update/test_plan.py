@@ -366,19 +366,25 @@ def test_two_tasks_may_plan_the_same_cache_at_once_but_no_other(
     assert open_cache(tmp_path / "new").spec == first.spec
 
 
-@pytest.mark.parametrize("kind", ["folder", "file"])
-def test_a_directory_in_use_is_refused(
-    photos: Path, extract_tiny: Extract, tmp_path: Path, kind: str
-) -> None:
+def test_a_directory_in_use_is_refused(photos: Path, extract_tiny: Extract, tmp_path: Path) -> None:
     out = tmp_path / "thesis"
-    if kind == "folder":
-        out.mkdir()
-        (out / "chapter1.tex").write_text("dear to somebody")
-    else:
-        out.write_text("dear to somebody")
+    out.mkdir()
+    (out / "chapter1.tex").write_text("dear to somebody")
     with pytest.raises(CacheError, match="is not a cache"):
         extract_tiny(photos, out)
     assert not (out / "spec.json").exists()
+
+
+@pytest.mark.parametrize("below", ["", "new", "new/cache"])
+@pytest.mark.parametrize("kind", ["a file", "a link to gone, which is not there"])
+def test_what_is_or_is_below_no_directory_is_refused(
+    photos: Path, first: Cache, tmp_path: Path, kind: str, below: str
+) -> None:
+    out = tmp_path / "out"
+    out.symlink_to("gone") if "link" in kind else out.write_text("dear to somebody")
+    what = f"{out if below else 'it'} is {kind}: name an empty or new directory"
+    with pytest.raises(CacheError, match=f"is not a cache, {what}"):
+        plan_update(out / below, open_images(photos), **facts(first))
 
 
 def test_an_interrupted_creation_is_repeated(
