@@ -16,7 +16,6 @@ from bottleneck.data import (
     ViewRecipe,
     ViewSet,
     decode_views,
-    pixel_limit,
     resample_by_torchvision,
 )
 from bottleneck.errors import ImageError, InvalidOptionError
@@ -92,7 +91,7 @@ class ImageBatches:
     ) -> Iterator[Batch]:
         bounds = batch_bounds(len(order), batch_size)
         ahead: deque[tuple[list[Future[Tensor]], NDArray[np.int64]]] = deque()
-        with pixel_limit(None), _decoders() as pool:
+        with _decoders() as pool:
             for start, end in pairwise(bounds):
                 index = order[start:end]
                 wanted = zip(rows[index].tolist(), views[start:end].tolist(), strict=True)
@@ -154,7 +153,7 @@ def check_images(
         except ImageError as error:
             reasons[row] = str(error)
 
-    with pixel_limit(None), _decoders() as pool:
+    with _decoders() as pool:
         list(pool.map(check, rows.tolist()))
     return digests, dict(sorted(reasons.items()))
 
