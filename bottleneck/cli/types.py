@@ -9,7 +9,18 @@ import click
 
 from bottleneck.runtime import ArrayTask, detect_array_task
 
-PATH = click.Path(path_type=Path)
+
+class GivenPath(click.Path):  # type: ignore[type-arg, unused-ignore]
+    """A path, and not the empty text of a shell's unset variable: that is the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a `Path`."""
+        if value == "":
+            self.fail("an empty text is no path; the working directory is '.'", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = GivenPath(path_type=Path)
 
 
 class RequiredChoice(click.Choice):  # type: ignore[type-arg, unused-ignore]

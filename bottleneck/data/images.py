@@ -65,6 +65,8 @@ def open_images(
     """
     if not isinstance(source, (str, os.PathLike)):
         return _require_source(source)
+    if not os.fspath(source):
+        raise InvalidOptionError("images", "", "a path: '.' is the working directory")
     path = Path(source)
     if is_cache_folder(path):
         raise ImagesNotFoundError(f"{path} is a cache: name the images that it was made of")

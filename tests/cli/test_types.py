@@ -1,10 +1,13 @@
+"""Types of options and arguments."""
+
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from bottleneck.cli.types import GridOfC, Numbers, Range, Task, Views
+from bottleneck.cli.types import PATH, GridOfC, Numbers, Range, Task, Views
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,9 @@ def test_the_help_shows_words_as_they_are_typed(kind: Any, shown: str, typed: li
     run = CliRunner().invoke
     assert f"--value {shown}\n" in run(command, ["--help"]).output
     assert all(run(command, ["--value", word]).exit_code == 0 for word in typed)
+
+
+def test_an_empty_path_is_not_the_working_directory() -> None:
+    assert PATH.convert("photos", None, None) == Path("photos")
+    with pytest.raises(click.UsageError, match="an empty text is no path"):
+        PATH.convert("", None, None)
