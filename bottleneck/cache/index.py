@@ -162,9 +162,15 @@ def _array_name(layer: str, layers: Iterable[str]) -> str:
 
     HDF5 reads a `/` as a group, and what has the name of an array is no group.
     """
-    taken = {other + end for other in layers if other != layer for end in _ENDS}
-    places = {layer[:i] for i, character in enumerate(f"{layer}/") if character == "/"}
-    return quote(layer, safe="") if taken & places else layer
+    taken = {_hdf5_path(other + end) for other in layers if other != layer for end in _ENDS}
+    parts = _hdf5_path(layer)
+    places = {parts[: i + 1] for i in range(len(parts))}
+    return quote(layer, safe="") if taken & places or not parts else layer
+
+
+def _hdf5_path(name: str) -> tuple[str, ...]:
+    """Return the groups and the dataset of a name: HDF5 passes over empty ones and dots."""
+    return tuple(part for part in name.split("/") if part not in ("", "."))
 
 
 _Source = tuple[str, tuple[int, ...], tuple[int, ...], str]

@@ -54,12 +54,14 @@ def test_the_index_shows_shards_of_both_types_as_one_array(tmp_path: Path) -> No
 
 def test_layers_with_names_in_the_way_of_others_have_those_of_their_folders(tmp_path: Path) -> None:
     layers = {}
-    for start, layer in enumerate(("block", "block/1", "block:valid", "stem/1")):
+    names = ("block", "block/1", "block:valid", "stem/1", "/a", "a", "a//b", "/")
+    for start, layer in enumerate(names):
         path = write(tmp_path / "codes" / f"{start}.h5", a_shard(start=0, scale=start + 1))
         layers[layer] = IndexedLayer([(path, read_header(path))], np.ones(5, bool))
     write_index(tmp_path / "codes.h5", layers)
     with h5py.File(tmp_path / "codes.h5") as index:
-        for start, name in enumerate(("block", "block%2F1", "block%3Avalid", "stem/1")):
+        found = ("block", "block%2F1", "block%3Avalid", "stem/1", "%2Fa", "a", "a%2F%2Fb", "%2F")
+        for start, name in enumerate(found):
             np.testing.assert_array_equal(index[name], a_shard(start=0, scale=start + 1).codes)
             assert index[f"{name}:valid"][...].all()
 
