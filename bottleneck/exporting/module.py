@@ -148,6 +148,8 @@ class _LinearDecision(nn.Module):
         return (codes - self.mean) / self.scale
 
     def _unit(self, codes: Tensor) -> Tensor:
+        largest = codes.abs().amax(1, keepdim=True)  # whose square may be no number of float32
+        codes = codes / torch.where(largest == 0, torch.ones_like(largest), largest)
         norms = self.share * torch.sqrt((codes * codes).sum(1, keepdim=True))
         return codes / torch.where(norms == 0, torch.ones_like(norms), norms)
 

@@ -64,11 +64,14 @@ def test_codes_may_be_negative(network: Backbone, scaling: str) -> None:
     np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
-def test_codes_of_zero_have_no_length_to_divide_by(network: Backbone) -> None:
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e30], ids=str)
+def test_codes_of_any_size_are_divided_by_their_length(network: Backbone, size: float) -> None:
     head = a_head(network, ["layer2"], scaling="l2")
+    codes = size * np.random.default_rng(0).random((2, head.coef.shape[1]))
+    length = np.linalg.norm(codes, axis=1, keepdims=True)
     module = module_of(head, network)
-    scaled = module.decide.get_submodule("")._scaled(torch.zeros(2, head.coef.shape[1]))  # type: ignore[operator]
-    assert scaled.tolist() == torch.zeros(2, head.coef.shape[1]).tolist()
+    scaled = module.decide.get_submodule("")._scaled(torch.tensor(codes, dtype=torch.float32))  # type: ignore[operator]
+    np.testing.assert_allclose(scaled, codes / np.where(length, length, 1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("calibration", [TEMPERATURE, PLATT, None], ids=["softmax", "platt", "-"])
