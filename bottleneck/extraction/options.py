@@ -75,8 +75,8 @@ class StorageOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        require_one_of("dtype", self.dtype, DTYPES)
-        require_one_of("compression", self.compression, COMPRESSIONS)
+        require_one_of("dtype", self.dtype, (*DTYPES, None))
+        require_one_of("compression", self.compression, (*COMPRESSIONS, None))
         require_positive("shard_size", self.shard_size)
         if self.shard_size is not None:
             if self.shard_size > MAX_SHARD_SIZE:

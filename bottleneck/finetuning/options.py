@@ -96,7 +96,7 @@ class TuneOptions:
         require_one_of("optimizer", self.optimizer, OPTIMIZERS)
         require_one_of("batch_norm", self.batch_norm, BATCH_NORMS)
         require_one_of("precision", self.precision, PRECISIONS)
-        require_one_of("class_weight", self.class_weight, ("balanced",))
+        require_one_of("class_weight", self.class_weight, ("balanced", None))
         for name in ("hidden", "epochs", "patience", "batch_size"):
             require_positive(name, getattr(self, name))
         if self.batch_norm == "train" and self.batch_size < 3:  # of 3 images, 2 leave one alone

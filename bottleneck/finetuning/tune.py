@@ -13,7 +13,7 @@ from torch import nn
 
 from bottleneck.cache import CacheLike, holds_codes, open_cache
 from bottleneck.data import ImageSource, open_images
-from bottleneck.errors import TrainingError
+from bottleneck.errors import InvalidOptionError, TrainingError
 from bottleneck.extraction import TransformLike, transform_fields
 from bottleneck.finetuning.loading.batches import Examples
 from bottleneck.finetuning.loading.dataset import TuningDataset, load_from_cache, load_from_images
@@ -149,6 +149,11 @@ def tune(
     """
     start, summary = time.monotonic(), None
     require_options(options=(options, TuneOptions))
+    folder = None if resume is None else Path(resume)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InvalidOptionError(
+            "resume", str(folder), "a folder", "a training's state is kept in it"
+        )
     if holds_codes(source):
         for_images = transform_fields(transform) | {"augmentations": augmentations}
         require_left_out("it is for images, not for a cache", **for_images)
@@ -178,7 +183,6 @@ def tune(
             augmentations=augmentations,
             seed=options.seed,
         )
-    folder = None if resume is None else Path(resume)
     too_large = memory_errors(
         f"training on {options.batch_size} images at a time takes more memory than there is",
         "give a smaller `batch_size`",

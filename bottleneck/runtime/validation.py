@@ -34,17 +34,17 @@ def require_positive(parameter: str, value: int | None) -> None:
         raise InvalidOptionError(parameter, value, "at least 1")
 
 
-def require_one_of(parameter: str, value: str | None, allowed: Collection[str]) -> None:
-    """Refuse a name that is not among the allowed ones; None means that it was not given.
+def require_one_of(parameter: str, value: str | None, allowed: Collection[str | None]) -> None:
+    """Refuse a name that is not among the allowed ones.
 
     Parameters
     ----------
     parameter : str
         Its name, for the message.
-    value : str, optional
+    value : str or None
         The name that was given.
-    allowed : collection of str
-        Every name that may be given.
+    allowed : collection of str or None
+        Every name that may be given; None among them if it may be left out.
 
     Raises
     ------
@@ -55,8 +55,9 @@ def require_one_of(parameter: str, value: str | None, allowed: Collection[str]) 
     --------
     >>> require_one_of("dtype", "float16", ["float16", "float32"])
     """
-    if value is not None and value not in list(allowed):  # what is no text may have no hash
-        raise InvalidOptionError(parameter, value, f"one of {', '.join(allowed)}")
+    if value not in list(allowed):  # what is no text may have no hash
+        names = ", ".join(name for name in allowed if name is not None)
+        raise InvalidOptionError(parameter, value, f"one of {names}")
 
 
 def require_seed(seed: int) -> None:

@@ -222,6 +222,12 @@ def test_an_image_that_cannot_be_read_is_named_and_left_out(images: Path, tmp_pa
     assert result.train == 40
 
 
+def test_a_file_for_the_state_is_refused_before_the_cache_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("of another program")
+    with pytest.raises(InvalidOptionError, match=r"`resume='.*state'`: must be a folder"):
+        tune(tmp_path / "cache", resume=tmp_path / "state")
+
+
 @pytest.mark.parametrize("source", ["maps", "images"])
 def test_copies_of_training_images_are_counted_as_by_evaluate(
     source: str, images: Path, tmp_path: Path

@@ -52,6 +52,14 @@ def test_a_name_that_has_no_hash_is_refused() -> None:
         require_one_of("dtype", ["a"], {"a": 1, "b": 2})  # type: ignore[arg-type]
 
 
+def test_none_is_a_name_only_where_one_may_be_left_out() -> None:
+    require_one_of("dtype", None, ("a", "b", None))
+    with pytest.raises(InvalidOptionError, match=r"`dtype=None`: must be one of a, b$"):
+        require_one_of("dtype", None, ("a", "b"))
+    with pytest.raises(InvalidOptionError, match=r"`dtype='c'`: must be one of a, b$"):
+        require_one_of("dtype", "c", ("a", "b", None))
+
+
 @pytest.mark.parametrize("seed", [-1, 2**63, True, 1.0, np.int64(1), "1"])
 def test_a_seed_is_an_int_of_63_bits(seed: object) -> None:
     require_seed(2**63 - 1)
