@@ -25,8 +25,9 @@ def layer_names(layers: str | Iterable[str]) -> list[str]:
     (['layer3'], ['layer3', 'layer4@max'])
     """
     names, hint = _listed(layers), "`bottleneck.layers` lists them"
-    if not all(isinstance(name, str) and name for name in names):
-        raise InvalidOptionError("layers", layers, "a name or a list of names", hint)
+    for name in names:
+        if not (isinstance(name, str) and name):
+            raise InvalidOptionError("layers", name, "a name or a list of names", hint)
     if not names:
         raise InvalidOptionError("layers", [], "at least one name", hint)
     return names
