@@ -19,7 +19,7 @@ from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
 from bottleneck.data import ImageTable, class_targets
 from bottleneck.errors import CacheError, ImagesTableError, InvalidOptionError
-from bottleneck.runtime import escape_unprintable
+from bottleneck.runtime import escape_unprintable, require_options
 
 if TYPE_CHECKING:
     from bottleneck.cache.torch_dataset import TorchCodes
@@ -211,6 +211,8 @@ def open_cache(cache: CacheLike, images: ImageTable | None = None) -> Cache:
     >>> open_cache("tests/data/before/cache").layers
     ['layer1', 'layer2']
     """
+    if images is not None:
+        require_options(images=(images, ImageTable))
     if isinstance(cache, Cache):
         return cache
     if not isinstance(cache, (str, os.PathLike)):

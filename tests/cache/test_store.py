@@ -47,6 +47,9 @@ def test_objects_that_are_no_cache_are_refused_by_their_type(wrong: Any) -> None
     message = f"`cache='{type(wrong).__name__}'`: must be a path, a Cache, or a result"
     with pytest.raises(InvalidOptionError, match=message):
         open_cache(wrong)
+    if wrong is not None:
+        with pytest.raises(InvalidOptionError, match=r"`images=.*: must be a ImageTable"):
+            open_cache("photos.cache", images=wrong)
 
 
 def test_maps_are_read_flat(photos: Path, extract_tiny: Extract) -> None:
