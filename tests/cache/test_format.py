@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from bottleneck.cache.recovery import recover_cache
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.verify import verify
 from bottleneck.errors import CacheError, ShardError, UnsupportedCacheError
@@ -905,6 +906,15 @@ def test_views_by_an_unknown_rule_are_refused_and_not_repaired(
     spec.write_text(json.dumps(plan | {"sha256": plan_digest(plan)}))
     for act in (open_cache, verify):
         with pytest.raises(UnsupportedCacheError, match=r"spec\.json names views of each image"):
+            act(written.path)
+
+
+def test_a_cache_of_a_later_version_is_refused_and_not_repaired(written: Written) -> None:
+    spec = written.path / "spec.json"
+    plan = json.loads(spec.read_text()) | {"format_version": 4}
+    spec.write_text(json.dumps(plan | {"sha256": plan_digest(plan)}))
+    for act in (open_cache, verify, recover_cache):
+        with pytest.raises(UnsupportedCacheError, match=r"version 4; this program reads"):
             act(written.path)
 
 

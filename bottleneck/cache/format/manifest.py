@@ -181,18 +181,21 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
     CacheError
         The content has another format or version, is damaged, or was edited.
     UnsupportedCacheError
-        It is intact, and its views are made by a rule that this program does not know.
+        It is intact, and has another format or version, or views that are made by a rule that
+        this program does not know.
     """
     try:
         values = json.loads(text)
+        intact = values.pop("sha256", None) == _digest(values)
         version = values["format_version"]
         if values["format"] != FORMAT or type(version) is not int or version not in VERSIONS:
-            raise CacheError(
+            refusal = UnsupportedCacheError if intact else CacheError
+            raise refusal(
                 f"{path}: spec.json has format {values['format']!r} version {version!r}; this "
                 f"program reads {FORMAT!r} {' and '.join(map(str, VERSIONS))}: extract into a new "
                 "directory, or use the program that made it"
             )
-        if values.pop("sha256") != _digest(values):
+        if not intact:
             raise CacheError(
                 f"{path}: spec.json was edited, its digest is not that of its values: {RESTORE}"
             )
