@@ -86,9 +86,10 @@ def choose_spec(
         _require_close(encoder, precision)
         return encoder
 
-    precision = resolve_precision(compute.precision, devices[0])
-    if compute.precision == "auto" and existing is not None:
-        precision = existing.spec.precision
+    asked = compute.precision
+    if asked == "auto" and existing is not None:
+        asked = existing.spec.precision  # of a later program it may be one that there is not here
+    precision = resolve_precision(asked, devices[0])
     has_codes = existing is not None and bool(existing.layers)
     if compute.precision != "auto" or has_codes or precision == "float32":
         return ChosenSpec(spec_in(precision), None, ())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from bottleneck.cache.format.manifest import manifest_text
 from bottleneck.cache.store import open_cache
-from bottleneck.errors import BackboneError, NonFiniteCodesError, PrecisionError, SpecMismatchError
+from bottleneck.errors import (
+    BackboneError,
+    InvalidOptionError,
+    NonFiniteCodesError,
+    PrecisionError,
+    SpecMismatchError,
+)
 from bottleneck.extraction.extract import extract
 from bottleneck.extraction.plan import plan
 from bottleneck.extraction.result import ExtractionProgress
@@ -56,6 +64,14 @@ def test_auto_goes_on_in_float32_and_names_the_operation(
     again = extracted(photos, network, layer)  # the cache's own precision, of which nothing is said
     assert (again.rows, again.notes) == (0, ())
     assert plan(photos, model=network, layers=[layer], transform=SMALL).notes == result.notes
+
+
+def test_codes_in_an_unknown_precision_of_a_cache_are_not_made_in_another(photos: Path) -> None:
+    cache = extracted(photos, Plain(), "layer2", precision="float32").cache
+    manifest = replace(cache.manifest, spec=replace(cache.spec, precision="float8"))
+    (cache.path / "spec.json").write_text(manifest_text(manifest))  # as a later program might
+    with pytest.raises(InvalidOptionError, match=r"`precision='float8'`: must be one of auto"):
+        extracted(photos, Plain(), "layer2")
 
 
 @pytest.mark.usefixtures("bfloat16_processor")
