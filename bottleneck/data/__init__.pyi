@@ -24,6 +24,7 @@ from .labels import class_targets as class_targets
 from .labels import encode_targets as encode_targets
 from .labels import is_multilabel as is_multilabel
 from .labels import known_rows as known_rows
+from .reading import is_storage_error as is_storage_error
 from .resizing.device_squares import make_squares as make_squares
 from .resizing.resize import resize_and_crop as resize_and_crop
 from .resizing.thumbnail import make_thumbnail as make_thumbnail

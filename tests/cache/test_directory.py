@@ -32,6 +32,19 @@ def test_a_damaged_shard_is_missing(cache: Path, damage: str) -> None:
     assert missing_shards(found, "layer2") == [1]
 
 
+def test_a_shard_that_must_not_be_read_is_not_missing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = open_cache(cache)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError, match=r"Permission denied: '.*codes/layer2/0000\d\.h5'"):
+        found.finished_shards("layer2")
+
+
 def test_a_shard_must_hold_the_rows_and_images_of_its_number(cache: Path) -> None:
     found = open_cache(cache)
     path = found.shard_path("layer2", 4)

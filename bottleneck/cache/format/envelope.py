@@ -22,6 +22,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from bottleneck.data import is_storage_error
 from bottleneck.errors import ShardError, format_error
 from bottleneck.runtime import sha256
 
@@ -82,14 +83,14 @@ class EnvelopeFile:
 
         Raises
         ------
-        ShardError
-            A byte differs, or the file cannot be read.
+            ShardError
+                A byte differs, or a part of the file cannot be read.
+        OSError
+            The storage fails.
         """
-        try:
+        with _as_damage(self.path, "read"):
             self.file.seek(self._content_start)
             digest = hashlib.file_digest(self.file, "sha256").hexdigest()
-        except OSError as error:
-            raise ShardError(f"{self.path} cannot be read: {format_error(error)}") from error
         if digest != self.header["sha256"]:
             raise ShardError(
                 f"{self.path}: its bytes are not those that were written (sha256 differs)"
@@ -155,11 +156,11 @@ def open_envelope(path: Path, file_type: FileType) -> Iterator[EnvelopeFile]:
     ------
     ShardError
         The file is absent, of another type or version, or cut short, or its envelope was changed.
+    OSError
+        The file must not be read, or the storage fails.
     """
-    try:
+    with _as_damage(path, "opened"):
         file = path.open("rb")
-    except OSError as error:
-        raise ShardError(f"{path} cannot be opened: {format_error(error)}") from error
     with file:
         yield _read_header(path, file, file_type)
 
@@ -177,18 +178,32 @@ def verify_envelope(path: Path, file_type: FileType) -> dict[str, Any]:
     ------
     ShardError
         The file is absent, of another type or version, or cut short, or any byte was changed.
+    OSError
+        The file must not be read, or the storage fails.
     """
     with open_envelope(path, file_type) as opened:
         opened.verify()
         return opened.header
 
 
-def _read_header(path: Path, file: BufferedReader, file_type: FileType) -> EnvelopeFile:
+@contextmanager
+def _as_damage(path: Path, how: str) -> Iterator[None]:
+    """Turn an error of one file into `ShardError`; those of the storage and of rights remain.
+
+    A file that another user may read, or that can be read tomorrow, is not to be made again.
+    """
     try:
+        yield
+    except OSError as error:
+        if isinstance(error, PermissionError) or is_storage_error(error):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise ShardError(f"{path} cannot be {how}: {format_error(error)}") from error
+
+
+def _read_header(path: Path, file: BufferedReader, file_type: FileType) -> EnvelopeFile:
+    with _as_damage(path, "read"):
         first, second = file.readline(128), file.readline(_MAX_HEADER)
         length = os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise ShardError(f"{path} cannot be read: {format_error(error)}") from error
     match = _FIRST_LINE.fullmatch(first)
     if match is None:
         what = (

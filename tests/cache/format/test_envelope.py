@@ -1,6 +1,8 @@
+import errno
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,24 @@ def test_folders_and_absent_files_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ShardError, match="cannot be opened"):
             read_envelope(path, FILE_TYPE)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EMFILE])
+def test_a_file_that_cannot_be_read_now_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = with_envelope(tmp_path / "file", {})
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with open_envelope(path, FILE_TYPE) as opened:
+        monkeypatch.setattr(hashlib, "file_digest", refuse)
+        with pytest.raises(OSError, match=os.strerror(number)) as caught:
+            opened.verify()
+    assert not isinstance(caught.value, ShardError)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        read_envelope(path, FILE_TYPE)
+    assert not isinstance(caught.value, ShardError)
+    assert caught.value.filename == str(path)
