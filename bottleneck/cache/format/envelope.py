@@ -83,8 +83,8 @@ class EnvelopeFile:
 
         Raises
         ------
-            ShardError
-                A byte differs, or a part of the file cannot be read.
+        ShardError
+            A byte differs, or a part of the file cannot be read.
         OSError
             The storage fails.
         """
