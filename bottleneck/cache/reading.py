@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,11 @@ class CacheReader(CacheDirectory):
             The layer is not complete.
         UnknownNameError
             The cache has no such layer or split.
+        InvalidOptionError
+            `split` is no text.
         """
+        if not isinstance(split, str | None):
+            raise InvalidOptionError("split", split, "the name of one split")
         usable = self.valid_rows(layer) & self.images.has_label
         found = find_split(self.images, split or "")
         if split is not None and found not in (splits := self.images.split.categories):
@@ -169,6 +174,8 @@ class CacheReader(CacheDirectory):
 
     def _require_begun(self, series: Series) -> None:
         self._require_layer(series.layer)
+        if not isinstance(series.view, Integral) or series.view < 0:
+            raise InvalidOptionError("view", series.view, "a whole number, 0 or more")
         if series not in self.series:
             raise CacheError(
                 f"{self.path}: layer {series.layer!r} has no view {series.view}: "
@@ -224,7 +231,7 @@ class CacheReader(CacheDirectory):
         UnknownNameError
             The cache has no such layer.
         InvalidOptionError
-            `rows` are not ascending rows of the cache.
+            `rows` are not ascending rows of the cache, or `view` is no number.
         ShardError
             A shard is absent, damaged, or holds other rows than its name says.
         """
