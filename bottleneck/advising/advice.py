@@ -83,7 +83,7 @@ class Examined:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Advice(PreformattedText):
     """Result of `bottleneck.advise`. Printed, it is the text that ``bottleneck advise`` prints.
 

@@ -89,7 +89,7 @@ class LabelCheck:
     remark: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AuditResult(PreformattedText):
     """Result of `bottleneck.audit`. Printed, it is the text that ``bottleneck audit`` prints.
 

@@ -11,7 +11,7 @@ from bottleneck.fitting import FitResult, PairedComparison, Score, format_no_hel
 from bottleneck.runtime import PreformattedText, format_duration, format_rejected, format_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TuneResult(PreformattedText):
     """Result of `bottleneck.tune`. Printed, it is the text that ``bottleneck tune`` prints.
 

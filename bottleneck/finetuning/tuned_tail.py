@@ -39,7 +39,7 @@ _ROWS = 64  # of a forward pass
 _TAIL, _OUTPUT = "tail.", "output."
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TunedTail(Classifier):
     """The trained layers of a network behind a boundary, with a new output.
 

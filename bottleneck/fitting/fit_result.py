@@ -20,7 +20,7 @@ from bottleneck.linear import Solution
 from bottleneck.runtime import PreformattedText
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FitResult(PreformattedText):
     """Result of `bottleneck.fit`. Printed, it is the text that ``bottleneck fit`` prints.
 

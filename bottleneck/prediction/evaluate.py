@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bottleneck.backbones import Backbone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation(PreformattedText):
     r"""Score of a head, and the images that are not in it.
 

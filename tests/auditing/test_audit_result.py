@@ -42,6 +42,11 @@ def result() -> AuditResult:
     )
 
 
+def test_it_is_equal_to_itself_alone(result: AuditResult) -> None:
+    assert [result, result] == [result, result] != [result, replace(result)]
+    assert len({result, replace(result)}) == 2  # which == of arrays would not allow
+
+
 def test_its_repr_counts_what_was_found(result: AuditResult) -> None:
     counts = "1 duplicates, 1 near duplicates, 2 leaks, 1 label suspects"
     assert repr(result) == f"<AuditResult of photos.cache: {counts}>"

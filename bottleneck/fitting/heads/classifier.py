@@ -16,7 +16,7 @@ from bottleneck.model_reference import ModelReference
 from bottleneck.spec import Spec
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Classifier(ABC):
     """A trained classifier of codes, and the network that its codes come from.
 

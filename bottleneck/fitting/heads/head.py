@@ -32,7 +32,7 @@ FORMAT_VERSION = 2
 VERSIONS = (1, FORMAT_VERSION)  # that are read; 2 has layers, and the keys of cache format 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Head(Classifier):
     """Linear classifier for the codes of one or several layers.
 

@@ -69,6 +69,12 @@ def plain_values(head: Head) -> dict[str, Any]:
     return found | {"coef": array(head.coef), "intercept": array(head.intercept)}
 
 
+def test_it_is_equal_to_itself_alone() -> None:
+    head, other = a_head(), a_head()
+    assert [other, head].index(head) == 1  # == of arrays is no truth value
+    assert len({head, head, other}) == 2
+
+
 def test_its_repr_is_short() -> None:
     head = a_head()
     assert repr(head) == f"<Head: {head.clf} on {head.features}, {len(head.classes)} classes>"
