@@ -89,13 +89,13 @@ def test_a_cache_that_changed_since_it_was_opened_is_refused_as_such(
 
 @pytest.mark.parametrize("wrong", [["train", "test"], 3, b"train"])
 def test_a_split_that_is_no_text_is_refused(cache: Cache, wrong: Any) -> None:
-    with pytest.raises(InvalidOptionError, match="`split=.*`: must be the name of one split"):
+    with pytest.raises(InvalidOptionError, match=r"`split=.*`: must be the name of one split"):
         cache.load("layer", split=wrong)
 
 
 @pytest.mark.parametrize("wrong", [-1, "0", None, 0.5])
 def test_a_view_that_is_no_number_is_refused(cache: Cache, wrong: Any) -> None:
-    with pytest.raises(InvalidOptionError, match="`view=.*`: must be a whole number, 0 or more"):
+    with pytest.raises(InvalidOptionError, match=r"`view=.*`: must be a whole number, 0 or more"):
         cache.read_codes("layer", np.arange(2), wrong)
 
 
