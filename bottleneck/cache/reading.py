@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
-from bottleneck.cache.format.manifest import read_manifest
+from bottleneck.cache.format.manifest import read_manifest, require_cache
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import OpenShard, ShardHeader, open_shard
 from bottleneck.data import ImageTable, find_split, split_rows
@@ -169,6 +169,7 @@ class CacheReader(CacheDirectory):
         if not isinstance(layer, str):
             raise InvalidOptionError("layer", layer, "the name of one layer")
         if layer not in self.layers:
+            require_cache(self.path)  # a relative path, after the working directory has changed
             hint = "(`bottleneck.extract` adds more)"
             raise UnknownNameError("layer", layer, self.layers, hint, of=self.path)
 

@@ -87,6 +87,16 @@ def test_a_cache_that_changed_since_it_was_opened_is_refused_as_such(
     assert open_cache(path).views("layer") == 1 + views
 
 
+def test_a_cache_that_is_elsewhere_now_has_no_unknown_layer(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(cache.path.parent)
+    opened = open_cache(cache.path.name)
+    monkeypatch.chdir("/")
+    with pytest.raises(CacheError, match="no cache at cache"):
+        opened.load("layer")
+
+
 @pytest.mark.parametrize("wrong", [["train", "test"], 3, b"train"])
 def test_a_split_that_is_no_text_is_refused(cache: Cache, wrong: Any) -> None:
     with pytest.raises(InvalidOptionError, match=r"`split=.*`: must be the name of one split"):
