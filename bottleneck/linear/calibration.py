@@ -15,6 +15,9 @@ from bottleneck.runtime import available_cpus
 
 T = TypeVar("T")
 
+# The probability of a class that is far away is 0, also where a script makes underflow an error.
+allow_underflow = np.errstate(under="ignore")
+
 _NO_GAP = 1e-100  # smaller differences of margins count as 0, so that no slope overflows
 _ZERO_TOL = 1e-12  # of the logarithm of a slope
 _BLOCK = 1 << 14  # values in a block: the system maps memory anew for arrays above 128 KiB
@@ -43,6 +46,7 @@ class Calibration:
     offset: NDArray[np.float64]
     independent: bool
 
+    @allow_underflow
     def probabilities(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probabilities of margins.
 
@@ -59,6 +63,7 @@ class Calibration:
         return _logistic(logits) if self.independent else _softmax(logits)
 
 
+@allow_underflow
 def fit_temperature(
     margins: NDArray[np.float64],
     true: NDArray[np.int64],
@@ -99,6 +104,7 @@ def fit_temperature(
     return Calibration(np.full(k, slope), np.zeros(k), independent=False)
 
 
+@allow_underflow
 def fit_platt(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> Calibration:
     """Fit a slope and an offset for each label, by the log loss of the logistic function.
 

@@ -17,7 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from bottleneck.linear.calibration import fit_temperature
+from bottleneck.linear.calibration import allow_underflow, fit_temperature
 from bottleneck.linear.classifiers import MAX_C, prepare_path
 from bottleneck.linear.matrix import ArrayMatrix
 from bottleneck.linear.solver.path import Solution
@@ -322,10 +322,12 @@ class SoftmaxRegression(_Linear):
 
     _clf = "softmax"
 
+    @allow_underflow
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return probabilities of shape (n, k)."""
         return np.asarray(np.exp(self.predict_log_proba(X)))
 
+    @allow_underflow
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return logarithms of probabilities, shape (n, k); finite also where those are 0."""
         margins = self.decision_function(X)

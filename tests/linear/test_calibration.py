@@ -360,3 +360,11 @@ def test_a_zero_is_found_wherever_the_search_begins(size: float) -> None:
         assert _crossing(rising, 1e-3, 1e3, near) == pytest.approx(5, rel=1e-9)
         assert _crossing(rising, 1e-3, 2.0, near) == 2
         assert _crossing(rising, 10.0, 1e3, near) == 10
+
+
+def test_probabilities_vanish_in_scripts_that_make_underflow_an_error() -> None:
+    margins = np.array([[400.0, -400.0], [-400.0, 400.0], [-1.0, 1.0], [1.0, -1.0]])
+    with np.errstate(all="raise"):
+        found = fit_temperature(margins, np.array([0, 1, 0, 1])).probabilities(1e3 * margins)
+        assert found.sum(axis=1).tolist() == [1, 1, 1, 1]
+        assert fit_platt(margins, margins > 0).probabilities(1e3 * margins)[0].tolist() == [1, 0]

@@ -497,3 +497,11 @@ def test_unfitted_estimators_raise_an_error(kind: Any, method: str) -> None:
         getattr(kind(), method)(X)
     with pytest.raises(ValueError, match="X has 5 features"):
         getattr(kind().fit(X, y), method)(X[:, :5])
+
+
+def test_probabilities_vanish_in_scripts_that_make_underflow_an_error() -> None:
+    y = np.repeat(np.arange(3), 4)
+    X = np.random.default_rng(3).normal(size=(12, 6)) + 2 * np.eye(6)[y]
+    with np.errstate(all="raise"):
+        classifier = SoftmaxRegression(C=1e10).fit(X.astype(np.float32), y)
+        assert classifier.predict_proba(1e4 * X).max(axis=1).tolist() == [1] * 12

@@ -159,8 +159,9 @@ class RegularizationPath:
                 continue
             # OpenBLAS 0.3.31 with AVX-512 reads what an earlier product left in its memory when it
             # multiplies five columns of float32. It does not use it, but may flag it as invalid.
+            flags = np.errstate(invalid="ignore", under="ignore")
             exact = exact_float32(self._design.spectrum)
-            with single_thread(when=self._is_small), np.errstate(invalid="ignore"), exact:
+            with single_thread(when=self._is_small), flags, exact:
                 minimum = self._minimum(c, max(tol, _INTERMEDIATE_TOL) if rough else tol, allowed)
             passes += minimum.passes
             if wanted:
