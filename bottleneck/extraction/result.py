@@ -167,9 +167,7 @@ class ExtractionResult(PreformattedText):
                 "removed since the last run"
             )
         if changes.touched:
-            lines.append(
-                f"images of another time and the same bytes: {changes.touched}; they count as unchanged"
-            )
+            lines.append(f"images of another time and the same bytes: {changes.touched}, unchanged")
         return lines
 
     def _task_text(self) -> list[str]:
