@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bottleneck.advising.comparison import Comparison
 from bottleneck.advising.strategies import SEARCH, LinearStrategy
+from bottleneck.cache import PARSE_ERRORS
 from bottleneck.errors import HeadError
 from bottleneck.fitting import make_folds, resampled_scores
 from bottleneck.linear import TrainingSet
@@ -171,7 +172,7 @@ def _recorded(tail: "TunedTail", digest: str) -> dict[str, Any]:
             "seconds": float(record.get("seconds") or 0.0),
             "reason": reason,
         }
-    except (AttributeError, LookupError, TypeError, ValueError):
+    except PARSE_ERRORS:
         nothing = dict.fromkeys(("kept_back", "heldout"))
         return {**nothing, "images": 0, "seconds": 0.0, "reason": _UNREADABLE}
 

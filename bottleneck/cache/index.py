@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from bottleneck.cache.directory import CacheDirectory
 from bottleneck.cache.format.envelope import FileType, verify_envelope
 from bottleneck.cache.format.hdf5 import create_hdf5, virtual_dataset
+from bottleneck.cache.format.paths import series_dir
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import ShardHeader
 from bottleneck.data import ImageTable, format_rows
@@ -165,7 +165,7 @@ def _array_name(layer: str, layers: Iterable[str]) -> str:
     taken = {_hdf5_path(other + end) for other in layers if other != layer for end in _ENDS}
     parts = _hdf5_path(layer)
     places = {parts[: i + 1] for i in range(len(parts))}
-    return quote(layer, safe="") if taken & places or not parts else layer
+    return series_dir(Path(), layer).name if taken & places or not parts else layer
 
 
 def _hdf5_path(name: str) -> tuple[str, ...]:
