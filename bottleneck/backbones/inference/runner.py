@@ -140,7 +140,7 @@ class BatchRunner:
         )
         self._thread = local()
         self._truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
-        too_small = f"the network does not fit into the memory of {devices[0]}"
+        too_small = f"the network does not fit into the memory of {' or '.join(map(str, devices))}"
         with INFERENCE_SETTINGS, memory_errors(too_small, _HINTS[devices[0].type]):
             forwards = choose_forwards(
                 self._truncated,

@@ -380,6 +380,9 @@ def test_a_network_that_does_not_fit_is_an_error_that_says_what_to_do(
     monkeypatch.setattr(module, "choose_forwards", refuse)
     with pytest.raises(DeviceMemoryError, match=r"the network does not fit .* cpu .*earlier"):
         make()
+    gpus = [torch.device("cuda", i) for i in (0, 1)]  # which of them is too small, CUDA says
+    with pytest.raises(DeviceMemoryError, match=r" cuda:0 or cuda:1 .*`device=cpu`"):
+        make(devices=gpus)
 
 
 def test_another_number_of_codes_than_images_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
