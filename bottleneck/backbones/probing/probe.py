@@ -22,6 +22,7 @@ from bottleneck.backbones.probing.extreme_draws import ExtremeDraws
 from bottleneck.backbones.sources.inspection.torchscript import module_types
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
+from bottleneck.runtime import format_count
 
 # Largest difference of one image's codes in two passes, relative to their norm. Batches of other
 # sizes are summed in another order, which changes float32 by 1e-5 at most; dropout and statistics
@@ -114,7 +115,7 @@ def probe(truncated: TruncatedNetwork, size: int) -> Probe:
 def _codes_of_each(truncated: TruncatedNetwork, images: Tensor) -> dict[str, Tensor]:
     """Return the codes of both images, each from a pass of its own."""
     first, last = (truncated(image[None].clone()) for image in images)
-    _require_rows(first, "one image", 1)
+    _require_rows(first, 1)
     return {layer: torch.cat([first[layer], last[layer]]) for layer in first}
 
 
@@ -124,16 +125,17 @@ def _codes_of_both(truncated: TruncatedNetwork, images: Tensor) -> dict[str, Ten
         codes = truncated(images.clone())
     except USER_CODE_EXCEPTIONS:
         return None
-    _require_rows(codes, "two images", 2)
+    _require_rows(codes, len(images))
     return codes
 
 
-def _require_rows(codes: dict[str, Tensor], images: str, count: int) -> None:
+def _require_rows(codes: dict[str, Tensor], images: int) -> None:
     """Refuse a layer without a row for each image, such as a table of positions."""
     for layer, code in codes.items():
-        if len(code) != count:
+        if len(code) != images:
             raise BackboneError(
-                f"layer {layer!r} gives {' × '.join(map(str, code.shape))} numbers for {images}: "
+                f"layer {layer!r} gives {' × '.join(map(str, code.shape))} numbers for "
+                f"{format_count(images, 'image')}: "
                 "its first axis is not the images",
                 hint="take another layer",
             )

@@ -99,7 +99,7 @@ def test_a_layer_with_as_many_rows_as_images_by_chance_is_refused() -> None:
     network = build(
         lambda m, x: m.one(x + m.table(torch.eye(2, SIDE)).sum()), one=conv(), table=nn.Identity()
     )
-    with pytest.raises(BackboneError, match="'table' gives 2 × 16 numbers for one image"):
+    with pytest.raises(BackboneError, match="'table' gives 2 × 16 numbers for 1 image"):
         probe(truncated(network, "table"), SIDE)
     assert probe(truncated(network, "one"), SIDE).takes_batches
 
