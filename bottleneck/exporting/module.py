@@ -148,10 +148,9 @@ class _LinearDecision(nn.Module):
         return (codes - self.mean) / self.scale
 
     def _unit(self, codes: Tensor) -> Tensor:
-        largest = codes.abs().amax(1, keepdim=True)  # whose square may be no number of float32
-        codes = codes / torch.where(largest == 0, torch.ones_like(largest), largest)
-        norms = self.share * torch.sqrt((codes * codes).sum(1, keepdim=True))
-        return codes / torch.where(norms == 0, torch.ones_like(norms), norms)
+        # By the largest first: its square may be no number of float32.
+        codes = codes / _or_one(codes.abs().amax(1, keepdim=True))
+        return codes / _or_one(self.share * torch.sqrt((codes * codes).sum(1, keepdim=True)))
 
 
 class _Calibrated(nn.Module):
@@ -169,6 +168,11 @@ class _Calibrated(nn.Module):
     def forward(self, margins: Tensor) -> Tensor:
         logits = self.slope * margins + self.offset
         return torch.sigmoid(logits) if self.independent else torch.softmax(logits, 1)
+
+
+def _or_one(divisors: Tensor) -> Tensor:
+    """Return divisors with 1 for 0."""
+    return torch.where(divisors == 0, torch.ones_like(divisors), divisors)
 
 
 def _float32(values: Any) -> Tensor:
