@@ -1,9 +1,9 @@
 """Class names and training targets from the labels of images.
 
 A label is one class name, or several with ``|`` between them: ``cat|dog``. One such label among
-the training rows makes the data multi-label; then every label is a list of names. A label that is
-the name of a folder of its image does not: where all are, a class folder ``cat|dog`` is one class,
-and in multi-label data it is two names as any other label.
+the training rows makes the data multi-label; then every label is a list of names. The name of a
+folder of the image does not make them so: a class folder ``cat|dog`` is one class, and two names
+only where another label makes the data multi-label.
 """
 
 import unicodedata

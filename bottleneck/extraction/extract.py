@@ -211,9 +211,9 @@ def extract(
 
 
 def _with_codes(present: Cache | None) -> Cache | None:
-    """Return a cache that has codes. One without is begun anew, and decides nothing.
+    """Return a cache if it has codes, and else None: one without is begun anew.
 
-    Nothing but the precision, which tasks on different machines would choose each for itself.
+    It decides the precision alone, which tasks on different machines would each choose otherwise.
     """
     return present if present is not None and present.layers else None
 

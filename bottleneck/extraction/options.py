@@ -250,7 +250,7 @@ class RunOptions:
     Raises
     ------
     InvalidOptionError
-        `task` is no `ArrayTask`, `executor` none, or `redo` no pairs.
+        `task` is no `ArrayTask`, `executor` no executor, or `redo` no pairs.
 
     Examples
     --------

@@ -88,11 +88,16 @@ def open_executor(
 
 
 def require_executor(executor: Executor | None) -> None:
-    """Refuse what is no executor, such as a number of processes; None means that there is none.
+    """Refuse what is no executor, such as a number of processes.
+
+    Parameters
+    ----------
+    executor : Executor, optional
 
     Raises
     ------
     InvalidOptionError
+        It has no `map_unordered`.
 
     Examples
     --------
