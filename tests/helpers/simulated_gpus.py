@@ -198,9 +198,6 @@ class _Graph:
                 if now.data_ptr() != kept.data_ptr():
                     kept.copy_(now)
 
-    def __bool__(self) -> bool:
-        return True
-
 
 def _record(func: Any, args: Any, kwargs: Any, out: Any) -> None:
     if graph := getattr(_here, "graph", None):
@@ -237,7 +234,7 @@ def _on_gpu(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if device is None or torch.device(device).type != "cuda":
             return make(data, *rest, device=device, **options)
         if isinstance(data, GpuTensor):
-            return data.to(dtype=options.get("dtype"))
+            return data.to(device, options.get("dtype"))
         return make(data, *rest, device="cpu", **options).to(device)
 
     return made
@@ -249,8 +246,7 @@ def _cuda(count: int) -> dict[str, Any]:
     def nothing(*_: Any, **__: Any) -> None:
         pass
 
-    stream = SimpleNamespace(wait_stream=nothing, synchronize=nothing)
-    event = SimpleNamespace(record=nothing, synchronize=nothing, elapsed_time=lambda _: 1.0)
+    stream = SimpleNamespace(wait_stream=nothing)
     properties = SimpleNamespace(name="simulated", major=9, minor=0, total_memory=1 << 34)
     state = torch.zeros(16, dtype=torch.uint8)
 
@@ -258,7 +254,7 @@ def _cuda(count: int) -> dict[str, Any]:
         _here.current = torch.device(device).index
 
     named = dict.fromkeys(("_lazy_init", "set_stream", "synchronize", "empty_cache"), nothing)
-    named |= dict.fromkeys(("manual_seed", "manual_seed_all", "set_rng_state"), nothing)
+    named |= dict.fromkeys(("manual_seed_all", "set_rng_state"), nothing)
     contexts = dict.fromkeys(("stream", "device"), lambda *_: nullcontext())
     return {
         **named,
@@ -274,7 +270,6 @@ def _cuda(count: int) -> dict[str, Any]:
         "mem_get_info": lambda *_: (1 << 33, 1 << 34),
         "get_rng_state": lambda *_: state,
         "Stream": lambda *_, **__: stream,
-        "Event": lambda *_, **__: event,
         "current_stream": lambda *_: stream,
         "is_current_stream_capturing": lambda: bool(getattr(_here, "graph", None)),
         "CUDAGraph": _Graph,
@@ -284,6 +279,8 @@ def _cuda(count: int) -> dict[str, Any]:
 
 def _decode_jpegs(files: list[Tensor], mode: int, device: torch.device) -> list[Tensor]:
     """Decode JPEGs on the CPU, in place of torchvision's operator for nvJPEG."""
+    if device.type != "cuda":
+        raise RuntimeError("Expected the device parameter to be a cuda device")
     return [torch.ops.image.decode_jpeg(file, mode, False).to(device) for file in files]
 
 
