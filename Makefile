@@ -56,7 +56,7 @@ format: $(VENV)/.installed ## let ruff lay the code out
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed ## the figures of docs/benchmarks.md
+bench: $(VENV)/.installed ## the figures of docs/benchmarks
 	$(BIN)/python -m benchmarks.run
 
 bench-cluster: $(VENV)/.installed ## images/s at one and two workers: processes, loky, Dask, Slurm

@@ -1,4 +1,4 @@
-"""Print every figure of docs/benchmarks.md, in the order of that page."""
+"""Print the figures of docs/benchmarks, in the order of its pages."""
 
 from collections.abc import Callable
 

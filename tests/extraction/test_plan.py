@@ -301,8 +301,8 @@ _CODES = {"layer4, averaged": (2048,), "layer3, unpooled": (1024, 14, 14)}
 
 
 def measured(layer: str) -> float:
-    """Images a second of docs/benchmarks.md: ResNet-50, bfloat16, generated JPEGs."""
-    page = (DOCS / "benchmarks.md").read_text("utf-8")
+    """Images a second of docs/benchmarks/extraction.md: ResNet-50, bfloat16, generated JPEGs."""
+    page = (DOCS / "benchmarks" / "extraction.md").read_text("utf-8")
     row = re.search(rf"^\| resnet50 \| {layer} \| auto: bfloat16 \| 2000 .*$", page, re.MULTILINE)
     assert row
     return float(row[0].split("|")[6])

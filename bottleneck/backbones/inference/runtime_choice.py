@@ -24,9 +24,10 @@ from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError
 from bottleneck.runtime import installation
 
-# A conversion takes as long as 10 to 120 images by PyTorch in one thread, half a second to three
-# (docs/benchmarks.md), and saves up to 45 % of the forward passes. It is tried where a thread has
-# this many images or more, but not below the first number of seconds, and always from the second.
+# A conversion takes as long as 10 to 120 images by PyTorch in one thread, half a second to three,
+# and saves up to 45 % of the forward passes (docs/benchmarks/runtimes.md). It is tried where a
+# thread has this many images or more, but not below the first number of seconds, and always from
+# the second.
 _WORTH_IMAGES, _WORTH_SECONDS = 800, (4.0, 20.0)
 _LEAST_NOTED_SECONDS = 2.0  # of forward passes, from which a note says that it is not tried
 
