@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.format.manifest import RESTORE, is_cache, read_manifest
+from bottleneck.cache.format.manifest import RESTORE, is_cache, read_manifest, require_cache
 from bottleneck.cache.index import write_derived_files
 from bottleneck.cache.reading import CacheReader
 from bottleneck.cache.status import CacheStatus, describe
@@ -202,7 +202,8 @@ def open_cache(cache: CacheLike, images: ImageTable | None = None) -> Cache:
     Raises
     ------
     CacheError
-        There is no cache at the path, or its ``spec.json`` or ``images.csv`` is damaged.
+        There is no cache at the path, or no longer, or its ``spec.json`` or ``images.csv`` is
+        damaged.
     InvalidOptionError
         It is none of these.
 
@@ -213,13 +214,11 @@ def open_cache(cache: CacheLike, images: ImageTable | None = None) -> Cache:
     """
     if images is not None:
         require_options(images=(images, ImageTable))
-    if isinstance(cache, Cache):
-        return cache
     if not isinstance(cache, (str, os.PathLike)):
-        if not hasattr(cache, "cache"):
-            allowed = "a path, a Cache, or a result that has one as `cache`"
-            raise InvalidOptionError("cache", type(cache).__name__, allowed)
-        return cache.cache
+        opened = _opened(cache)
+        # Removed since; or its path is relative, and the process now in another directory.
+        require_cache(opened.path.absolute())
+        return opened
     path = Path(cache)
     manifest = read_manifest(path)
     try:
@@ -241,7 +240,16 @@ def cache_path(cache: CacheLike) -> Path:
     >>> cache_path("photos.cache").name
     'photos.cache'
     """
-    return Path(cache) if isinstance(cache, (str, os.PathLike)) else open_cache(cache).path
+    return Path(cache) if isinstance(cache, (str, os.PathLike)) else _opened(cache).path
+
+
+def _opened(cache: Cache | HasCache) -> Cache:
+    if isinstance(cache, Cache):
+        return cache
+    if not hasattr(cache, "cache"):
+        allowed = "a path, a Cache, or a result that has one as `cache`"
+        raise InvalidOptionError("cache", type(cache).__name__, allowed)
+    return cache.cache
 
 
 def status(cache: CacheLike, layers: str | Sequence[str] = (), tasks: int = 1) -> CacheStatus:

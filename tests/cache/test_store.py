@@ -2,6 +2,7 @@ import dataclasses
 import html
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from bottleneck.cache.format import manifest
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import (
+    cache_path,
     holds_codes,
     kept_text,
     open_cache,
@@ -273,6 +275,19 @@ def test_a_cache_is_a_path_a_string_a_cache_or_a_result(cache: Path) -> None:
     assert open_cache(store) is store
     assert open_cache(SimpleNamespace(cache=store)) is store
     assert status(store) == status(cache) == store.status()
+
+
+def test_an_open_cache_that_is_not_there_any_more_is_refused_by_its_whole_path(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(cache.parent)
+    opened = open_cache(cache.name)
+    assert open_cache(opened) is opened
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(CacheError, match=re.escape(f"no cache at {Path.cwd() / cache.name} ")):
+        status(opened)
+    assert cache_path(opened) == Path(cache.name)  # that which is not there need not be
 
 
 def test_a_status_is_of_one_layer_or_of_several(cache: Path) -> None:
