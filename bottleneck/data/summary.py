@@ -66,8 +66,7 @@ class SourceSummary(PreformattedText):
             What else is known of the source.
         """
         rows = np.flatnonzero(table.exists)
-        split = table.split.take(rows)
-        counts = dict(zip(split.categories, np.bincount(split.codes).tolist(), strict=True))
+        counts = table.split.take(rows).counts()
         order = sorted(counts, key=lambda name: (_rank(name), name))
         labels = table.label.take(rows).categories
         if is_multilabel(table, rows):

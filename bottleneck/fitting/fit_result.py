@@ -11,8 +11,8 @@ from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.plotting.fit_plot import fit_figure
 from bottleneck.fitting.plotting.picture import output_figure
 from bottleneck.fitting.scoring.judged_split import format_no_heldout
-from bottleneck.fitting.scoring.metrics import format_metric
-from bottleneck.fitting.scoring.scores import Score, format_calibration_error
+from bottleneck.fitting.scoring.metrics import format_calibration_error, format_metric
+from bottleneck.fitting.scoring.scores import Score
 from bottleneck.fitting.selection.folds import fewer_folds
 from bottleneck.fitting.selection.nested import NestedScore, OuterFold
 from bottleneck.fitting.selection.search_result import SearchResult

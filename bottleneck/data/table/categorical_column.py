@@ -102,6 +102,10 @@ class CategoricalColumn(Sequence[str]):
             self._names = list(self._code_of)
         return self._names
 
+    def counts(self) -> dict[str, int]:
+        """Count the rows of each value that occurs."""
+        return dict(zip(self.categories, np.bincount(self.codes).tolist(), strict=True))
+
     @property
     def is_blank(self) -> bool:
         """Whether no row has a value: all are empty text."""

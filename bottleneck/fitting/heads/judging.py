@@ -103,6 +103,7 @@ def score_values(
         unknown=split.unknown,
         copies=split.copies,
         shared_groups=split.shared_groups,
+        unused=split.unused,
     )
 
 

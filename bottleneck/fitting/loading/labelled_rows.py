@@ -168,7 +168,9 @@ def label_rows(images: ImageTable, usable: NDArray[np.bool_]) -> LabelledSplits:
         images, heldout, names, multilabel=multilabel, split=heldout_split
     )
     shared = count_shared_groups(images, heldout, among=train)
-    judged = JudgedSplit(heldout_split, unknown=unknown, shared_groups=shared)
+    in_use = images.split.equals(train_split) | images.split.equals(heldout_split)
+    unused = images.split.take(np.flatnonzero(labelled & ~in_use)).counts()
+    judged = JudgedSplit(heldout_split, unknown=unknown, shared_groups=shared, unused=unused)
     return LabelledSplits(names, of(train), of(heldout), judged)
 
 

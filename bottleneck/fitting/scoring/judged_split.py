@@ -1,6 +1,7 @@
 """The split on which a classifier is scored, and the facts that qualify the score."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from bottleneck.data import UnknownLabels
 
@@ -21,6 +22,8 @@ class JudgedSplit:
         Images with the same bytes as a training image, as far as these were compared.
     shared_groups : int
         Images of a group, such as a patient, that training images have too.
+    unused : mapping of str to int
+        Labelled images that are neither trained on nor judged, by split; ``""`` is no split.
     """
 
     name: str = ""
@@ -28,6 +31,7 @@ class JudgedSplit:
     unknown: UnknownLabels = UnknownLabels()
     copies: int = 0
     shared_groups: int = 0
+    unused: Mapping[str, int] = field(default_factory=dict)
 
 
 def format_no_heldout(why: str) -> str:

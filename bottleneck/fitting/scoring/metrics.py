@@ -362,3 +362,14 @@ def format_metric(name: str) -> str:
     'mean average precision'
     """
     return name.replace("_", " ")
+
+
+def format_calibration_error(ece: float | None) -> str:
+    """Return the end of a line that states a calibration error; empty without one.
+
+    Examples
+    --------
+    >>> format_calibration_error(0.034)
+    ', calibration error 3.4%'
+    """
+    return "" if ece is None else f", calibration error {ece:.1%}"

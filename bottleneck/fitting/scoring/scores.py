@@ -1,7 +1,7 @@
 """Scores of a classifier on labelled images, for one class or several labels an image."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from bottleneck.fitting.scoring.metrics import (
     average_precisions,
     class_counts,
     confusion_matrix,
+    format_calibration_error,
     mean_of_known,
     mean_ratio,
     mean_recall,
@@ -59,6 +60,8 @@ class Score(ABC, PreformattedText):
         Images with the same bytes as a training image, as far as these were compared.
     shared_groups : int
         Images of a group that training images have too.
+    unused : mapping of str to int
+        Labelled images that were neither trained on nor judged, by split; ``""`` is no split.
     """
 
     split: str
@@ -74,6 +77,7 @@ class Score(ABC, PreformattedText):
     plain: float | None = None
     copies: int = 0
     shared_groups: int = 0
+    unused: Mapping[str, int] = field(default_factory=dict)
 
     @property
     @abstractmethod
@@ -104,7 +108,7 @@ class Score(ABC, PreformattedText):
 
     @property
     def remarks(self) -> list[str]:
-        """The lines that say which images were not judged, and which were seen in training."""
+        """The lines on images that were not judged, not used, or seen in training."""
         lines = [f"not in the score: {self.unknown}"] if self.unknown.images else []
         if self.copies:
             copies = "1 image has" if self.copies == 1 else f"{self.copies} images have"
@@ -118,6 +122,9 @@ class Score(ABC, PreformattedText):
                 f"{images} of a group that training images have too: the accuracy is too high for "
                 "new groups"
             )
+        if self.unused:
+            splits = [f"{n} {f'of {s!r}' if s else 'in no split'}" for s, n in self.unused.items()]
+            lines.append(f"labelled images neither trained on nor judged: {format_names(splits)}")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,6 +148,7 @@ class Score(ABC, PreformattedText):
             "plain": self.plain,
             "copies": self.copies,
             "shared_groups": self.shared_groups,
+            "unused": dict(self.unused),
         }
 
     def __str__(self) -> str:
@@ -385,14 +393,3 @@ def _absent_text(score: Score) -> str:
     if not absent:
         return ""
     return f" ({k - len(absent)} of {k} classes: no image of {format_names([*map(repr, absent)])})"
-
-
-def format_calibration_error(ece: float | None) -> str:
-    """Return the end of a line that states a calibration error; empty without one.
-
-    Examples
-    --------
-    >>> format_calibration_error(0.034)
-    ', calibration error 3.4%'
-    """
-    return "" if ece is None else f", calibration error {ece:.1%}"

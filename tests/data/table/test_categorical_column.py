@@ -1,5 +1,6 @@
 import pickle
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -53,6 +54,7 @@ def test_rows_are_taken_as_from_a_list(data: st.DataObject, texts: list[str]) ->
     require_consistent(column.take(np.array(rows, dtype=np.int64)), [texts[row] for row in rows])
     for value in ("", "a", "another"):
         assert column.equals(value).tolist() == [text == value for text in texts]
+    assert column.counts() == Counter(texts)
 
 
 @given(

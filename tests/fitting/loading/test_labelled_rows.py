@@ -55,3 +55,14 @@ def test_labels_are_the_caches_own_unless_others_are_given(tmp_path: Path) -> No
     assert labelled_images(cache, found) is found
     with pytest.raises(LabelsError, match="other images"):
         labelled_images(dataclasses.replace(cache, images=cache.images.take(np.arange(3))), found)
+
+
+def test_labelled_images_outside_of_both_splits_are_counted() -> None:
+    n = np.zeros(8, dtype=np.int64)
+    labels = ["ant", "bee", "ant", "bee", "ant", "", "bee", "ant"]
+    splits = ["train", "train", "test", "val", "val", "val", "", "val"]
+    images = ImageTable([*"abcdefgh"], labels, splits, [""] * 8, n, n)
+    usable = np.array([True] * 7 + [False])
+    assert label_rows(images, usable).judged.unused == {"val": 2, "": 1}
+    of_both = images.take(np.arange(3))
+    assert label_rows(of_both, usable[:3]).judged.unused == {}

@@ -116,6 +116,7 @@ def test_json_of_labels_has_the_promised_keys() -> None:
         "plain": None,
         "copies": 0,
         "shared_groups": 0,
+        "unused": {},
     }
 
 
@@ -197,6 +198,13 @@ def test_a_class_without_images_is_named_and_not_in_the_mean() -> None:
     assert line.endswith("(1 of 9 classes: no image of '0', '2', '3', '4', '5' and 3 more)")
     assert labels_score().absent == ["none"]
     assert "(2 of 3 classes: no image of 'none')" in str(labels_score()).splitlines()[0]
+
+
+def test_splits_that_are_not_used_are_remarked() -> None:
+    found = dataclasses.replace(HELD_OUT, unused={"extra": 7, "": 2})
+    said = "labelled images neither trained on nor judged: 7 of 'extra', 2 in no split"
+    assert found.remarks == [said] and found.format() == HELD_OUT.format()
+    assert found.to_dict()["unused"] == {"extra": 7, "": 2}
 
 
 def test_unknown_labels_are_remarked_last_and_change_no_number() -> None:
