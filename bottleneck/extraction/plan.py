@@ -10,11 +10,18 @@ from torch import nn
 
 from bottleneck.backbones import Layer, load_backbone
 from bottleneck.cache import StorageLayout
-from bottleneck.data import ImageSource, ViewSet, open_images, require_existing, summarize_images
+from bottleneck.data import (
+    ImageSource,
+    ImageTable,
+    ViewSet,
+    open_images,
+    require_existing,
+    summarize_images,
+)
 from bottleneck.errors import ImagesNotFoundError
 from bottleneck.extraction.encoding.encoder import Encoder
 from bottleneck.extraction.options import ComputeOptions, StorageOptions, ViewOptions
-from bottleneck.extraction.planning.disk_space import LayerEstimate
+from bottleneck.extraction.planning.disk_space import LayerEstimate, longest_text
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.extraction.planning.limiting_stage import slowest_stage
 from bottleneck.extraction.setup.depth import choose_range
@@ -133,7 +140,7 @@ def plan(
         rows=len(source.table),
         shard_size=layout.shard_size,
         tasks=tasks,
-        layers=_estimate_layers(needed, pools[0], layout, len(source.table), chosen_views.count),
+        layers=_estimate_layers(needed, pools[0], layout, source.table, chosen_views.count),
         throughput=Throughput(encoded, seconds, startup, slowest_stage(encoder.stats.timer)),
         notes=(*notes, *encoder.runner.notes),
         images=summarize_images(source),
@@ -142,12 +149,15 @@ def plan(
 
 
 def _estimate_layers(
-    layers: Sequence[Layer], pool: str, layout: StorageLayout, rows: int, views: int
+    layers: Sequence[Layer], pool: str, layout: StorageLayout, images: ImageTable, views: int
 ) -> dict[str, LayerEstimate]:
-    full, rest = divmod(rows, layout.shard_size)
+    full, rest = divmod(len(images), layout.shard_size)
     shard_rows = {layout.shard_size: full * views} | ({rest: views} if rest else {})
+    text = longest_text(images)
     return {
-        layer.name: LayerEstimate.from_shards(layer.code_shape(pool), layout.dtype, shard_rows)
+        layer.name: LayerEstimate.from_shards(
+            layer.code_shape(pool), layout.dtype, shard_rows, text
+        )
         for layer in layers
     }
 

@@ -19,7 +19,7 @@ from bottleneck.errors import ImagesNotFoundError, InvalidOptionError, UnknownNa
 from bottleneck.extraction import plan as sizing
 from bottleneck.extraction.options import default_shard_size
 from bottleneck.extraction.plan import plan
-from bottleneck.extraction.planning.disk_space import LayerEstimate, estimate_disk_use
+from bottleneck.extraction.planning.disk_space import LayerEstimate, estimate_disk_use, longest_text
 from bottleneck.extraction.planning.extraction_plan import ExtractionPlan, Throughput
 from bottleneck.runtime.process.resources import available_cpus
 from tests.helpers.cli import TINY, refused
@@ -44,10 +44,15 @@ def found(images: int) -> SourceSummary:
 
 
 def estimate(
-    rows: int, shard_size: int, shape: tuple[int, ...] = (8,), dtype: str = "float16"
+    rows: int,
+    shard_size: int,
+    shape: tuple[int, ...] = (8,),
+    dtype: str = "float16",
+    text_bytes: int = 80,
 ) -> LayerEstimate:
     full, rest = divmod(rows, shard_size)
-    return LayerEstimate.from_shards(shape, dtype, {shard_size: full} | ({rest: 1} if rest else {}))
+    shard_rows = {shard_size: full} | ({rest: 1} if rest else {})
+    return LayerEstimate.from_shards(shape, dtype, shard_rows, text_bytes)
 
 
 def size_tiny(images: Path, **options: Any) -> ExtractionPlan:
@@ -100,7 +105,8 @@ def test_bytes_are_those_that_extract_announces(cache: Path) -> None:
     ahead = estimate_disk_use(
         planned, [layer], {(Series("layer2"),): list(range(planned.shard_count))}
     )
-    assert estimate(36, 8, (1000,), "float32").bytes == ahead.bytes
+    texts = longest_text(planned.images)
+    assert estimate(36, 8, (1000,), "float32", texts).bytes == ahead.bytes
 
 
 def test_one_image_is_not_several() -> None:

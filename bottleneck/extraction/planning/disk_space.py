@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from bottleneck.cache import CHUNK_BYTES, Cache
+from bottleneck.data import ImageTable
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.planning.missing_shards import MissingShards, views_of
 from bottleneck.runtime import format_shape, format_size
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from bottleneck.backbones import Layer
 
 # What a shard holds beside its codes: path, label, reason, digest and number of each row, and
-# its spec. Measured: in 4096 rows 260 bytes a row with paths of 36 characters, 388 with paths of
-# 161; 12 kB for a shard of one row.
-_BYTES_PER_ROW = 400
+# its spec. Measured: in 2000 rows 246 to 306 bytes a row more than path and label take, the most
+# with paths of 3000 bytes; 15 kB for a shard of one row.
+_BYTES_PER_ROW = 320
 _BYTES_PER_SHARD = 16_000
+_TEXTS_PER_SHARD = 20  # HDF5 keeps texts in blocks of 4 kB, and long ones leave some part empty
 
 _MAX_LAYERS_SHOWN = 8
 
@@ -41,16 +43,23 @@ class LayerEstimate:
         Codes: images, each counted once for each view.
     bytes : int
         Bytes of the shards with paths and digests, uncompressed, at most.
+    largest_shard : int
+        Bytes of the shard with the most rows, uncompressed, at most.
     """
 
     code_shape: tuple[int, ...]
     row_bytes: int
     rows: int
     bytes: int
+    largest_shard: int
 
     @classmethod
     def from_shards(
-        cls, code_shape: tuple[int, ...], dtype: str, shard_rows: Mapping[int, int]
+        cls,
+        code_shape: tuple[int, ...],
+        dtype: str,
+        shard_rows: Mapping[int, int],
+        text_bytes: int,
     ) -> Self:
         """Add up shards.
 
@@ -62,18 +71,22 @@ class LayerEstimate:
             Of the stored codes.
         shard_rows : mapping of int to int
             How many shards there are, by their number of rows.
+        text_bytes : int
+            Of the images, as `longest_text` returns it.
 
         Examples
         --------
-        >>> LayerEstimate.from_shards((512,), "float16", {4096: 2, 1000: 1})
-        LayerEstimate(code_shape=(512,), row_bytes=1024, rows=9192, bytes=13137408)
+        >>> LayerEstimate.from_shards((512,), "float16", {4096: 2, 1000: 1}, 80).bytes
+        13142208
         """
         row_bytes = math.prod(code_shape) * np.dtype(dtype).itemsize
+        sizes = {rows: _shard_bytes(rows, row_bytes, text_bytes) for rows in shard_rows}
         return cls(
             code_shape,
             row_bytes,
             sum(rows * count for rows, count in shard_rows.items()),
-            sum(shard_bytes(rows, row_bytes) * count for rows, count in shard_rows.items()),
+            sum(sizes[rows] * count for rows, count in shard_rows.items()),
+            max(sizes[rows] for rows, count in shard_rows.items() if count),
         )
 
 
@@ -110,11 +123,11 @@ class DiskEstimate:
 
     @property
     def bytes(self) -> int:
-        """Bytes that the run writes, at most.
+        """Bytes of the shards that the run writes, at most.
 
         Compressed shards take less. Shards that are made again count in full, because each stays
         until it is replaced. Only codes beyond float16's range, which are stored as float32, and
-        paths of more than 170 bytes can take more.
+        the reasons of many rejected images can take more.
         """
         return sum(layer.bytes for layer in self.layers.values())
 
@@ -177,6 +190,7 @@ def estimate_disk_use(
     OSError
         The disk does not say how much is free.
     """
+    text_bytes = longest_text(cache.images) if missing else 0
     gone = Counter(row // cache.layout.shard_size for row in removed_rows)
 
     def images(shards: Sequence[int]) -> int:
@@ -196,6 +210,7 @@ def estimate_disk_use(
                 layer.code_shape(cache.spec.pool),
                 cache.layout.dtype,
                 Counter(len(cache.rows(shard)) for shard in lacking),
+                text_bytes,
             )
             estimates[layer.name] = replace(written, rows=images(lacking))
     rows = {series: images(shards) for series, shards in missing.items()}
@@ -203,20 +218,32 @@ def estimate_disk_use(
     return DiskEstimate(cache.path, sum(rows.values()), passes, estimates, _free_bytes(cache.path))
 
 
-def shard_bytes(rows: int, row_bytes: int) -> int:
-    """Return the bytes of a shard, uncompressed, at most.
+def longest_text(images: ImageTable) -> int:
+    """Return the bytes of the longest path and of the longest label, added.
 
     Parameters
     ----------
-    rows : int
-        Rows of the shard.
-    row_bytes : int
-        Bytes of one image's code.
+    images : ImageTable
+
+    Examples
+    --------
+    >>> n = np.zeros(2, dtype=np.int64)
+    >>> longest_text(ImageTable(["1", "21"], ["bée", "ant"], ["", ""], ["", ""], n, n))
+    6
     """
+    return sum(
+        max((len(text.encode(errors="surrogateescape")) for text in texts), default=0)
+        for texts in (images.path, images.label.categories)
+    )
+
+
+def _shard_bytes(rows: int, row_bytes: int, text_bytes: int) -> int:
+    """Return the bytes of a shard, uncompressed, at most."""
     # In chunks as `write_shard` makes them; the last one takes its full size, however few its rows.
     chunk = min(rows, max(1, CHUNK_BYTES // row_bytes))
     codes = math.ceil(rows / chunk) * chunk * row_bytes
-    return codes + rows * _BYTES_PER_ROW + _BYTES_PER_SHARD
+    texts = (rows + _TEXTS_PER_SHARD) * text_bytes
+    return codes + texts + rows * _BYTES_PER_ROW + _BYTES_PER_SHARD
 
 
 def _free_bytes(path: Path) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bottleneck.data import SourceSummary
-from bottleneck.extraction.planning.disk_space import LayerEstimate, shard_bytes
+from bottleneck.extraction.planning.disk_space import LayerEstimate
 from bottleneck.extraction.planning.limiting_stage import stage_advice
 from bottleneck.runtime import (
     PreformattedText,
@@ -83,7 +83,7 @@ class ExtractionPlan(PreformattedText):
     Examples
     --------
     >>> from bottleneck.data import SourceNotes
-    >>> layer = LayerEstimate.from_shards((512,), "float16", {4096: 2, 1000: 1})
+    >>> layer = LayerEstimate.from_shards((512,), "float16", {4096: 2, 1000: 1}, 80)
     >>> speed = Throughput(images=300, seconds=2.0, startup=4.0, slowest_stage="decode")
     >>> found = SourceSummary(9192, 0, 5, 0, {"": 9192}, SourceNotes())
     >>> plan = ExtractionPlan(9192, 4096, 1, {"layer4": layer}, speed, found)
@@ -107,15 +107,13 @@ class ExtractionPlan(PreformattedText):
 
     @property
     def bytes(self) -> int:
-        """Bytes that the cache takes on the disk, at most: uncompressed."""
+        """Bytes that all shards take on the disk, at most: uncompressed."""
         return sum(layer.bytes for layer in self.layers.values())
 
     @property
     def shard_bytes(self) -> int:
         """Bytes of a full shard at the layer with the largest codes."""
-        return max(
-            shard_bytes(self._rows_per_shard, layer.row_bytes) for layer in self.layers.values()
-        )
+        return max(layer.largest_shard for layer in self.layers.values())
 
     @property
     def max_shards_per_task(self) -> int:

@@ -16,7 +16,12 @@ from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.errors import DiskSpaceError
-from bottleneck.extraction.planning.disk_space import DiskEstimate, LayerEstimate, estimate_disk_use
+from bottleneck.extraction.planning.disk_space import (
+    DiskEstimate,
+    LayerEstimate,
+    estimate_disk_use,
+    longest_text,
+)
 from bottleneck.extraction.result import ExtractionProgress
 from bottleneck.runtime import OnProgress, Progress
 from bottleneck.runtime.schedulers.array_task import ArrayTask
@@ -28,12 +33,16 @@ WIDE = Layer("wide", "wide", 0, (1000, 3, 3), False, 0.5)
 FLAT = Layer("flat", "flat", 0, (10,), False, 1.0)
 
 
-SHAPES = [(1, 8), (4096, 8), (600, 1024), (4096, 1000), (3, 200704), (2, 700_000)]
-PATHS = ["a.jpg", "train/n01440764/n01440764_10026.JPEG", "x" * 150]
+SHAPES = [(1, 8), (4096, 8), (30, 8), (600, 1024), (4096, 1000), (3, 200704), (2, 700_000)]
+PATHS = ["a.jpg", "train/n01440764/n01440764_10026.JPEG", "é" * 1500]
 CORNERS = {
     *((shape, "float16", PATHS[1]) for shape in SHAPES),
     *((shape, dtype, PATHS[2]) for shape in SHAPES[:2] for dtype in ("float16", "float32")),
-    *((SHAPES[1], "float16", PATHS[0]), (SHAPES[4], "float32", PATHS[1])),
+    *(
+        (SHAPES[1], "float16", PATHS[0]),
+        (SHAPES[2], "float16", PATHS[2]),
+        (SHAPES[5], "float32", PATHS[1]),
+    ),
 }
 
 
@@ -65,9 +74,10 @@ def test_each_layer_counts_the_rows_that_it_lacks(
     assert list(found.layers) == ["wide", "flat"]
     assert (found.layers["wide"].code_shape, found.layers["wide"].rows) == ((1000,), 20)
     assert (found.layers["flat"].code_shape, found.layers["flat"].rows) == ((10,), 12)
-    # float32 codes, 400 bytes a row and 16 kB a shard beside them
-    assert found.layers["wide"].bytes == 20 * (4000 + 400) + 3 * 16_000
-    assert found.layers["flat"].bytes == 12 * (40 + 400) + 2 * 16_000
+    # float32 codes, 320 bytes a row, 16 kB a shard, and texts beside them
+    texts = longest_text(planned.images)
+    assert found.layers["wide"].bytes == 20 * (4000 + 320) + 3 * 16_000 + (20 + 3 * 20) * texts
+    assert found.layers["flat"].bytes == 12 * (40 + 320) + 2 * 16_000 + (12 + 2 * 20) * texts
     assert found.bytes == found.layers["wide"].bytes + found.layers["flat"].bytes
 
 
@@ -78,7 +88,8 @@ def test_each_view_that_is_missing_is_a_forward_pass_and_takes_the_space_of_the_
     found = estimate_disk_use(planned, [WIDE, FLAT], {tuple(flat): [0], (flat[2],): [1]})
     assert (found.rows, found.passes) == (16, 32)
     assert found.layers["flat"].rows == 32
-    assert found.bytes == 32 * (40 + 400) + 4 * 16_000
+    texts = (32 + 4 * 20) * longest_text(planned.images)
+    assert found.bytes == 32 * (40 + 320) + 4 * 16_000 + texts
     assert str(found).startswith("32 views of 16 images to encode at flat (10): at most")
 
 
@@ -125,12 +136,13 @@ def test_a_real_shard_takes_no_more_and_not_much_less(
     manifest = dataclasses.replace(planned.manifest, layout=layout)
     write_shard(written, shard, manifest=manifest, series="flat")
     blank, zeros = [""] * rows, np.zeros(rows, dtype=np.int64)
-    many = ImageTable(blank, blank, blank, blank, zeros, zeros)
+    many = ImageTable([path] * rows, shard.label, blank, blank, zeros, zeros)
     cache = Cache(planned.path, manifest, many)
     layer = Layer("flat", "flat", 0, (size,), False, 1.0)
     counted = estimate_disk_use(cache, [layer], {(Series("flat"),): [0]}).bytes
     real = written.stat().st_size
-    assert real <= counted <= real + 300 * rows + 10_000
+    unused = 120 * rows + 20 * len(path.encode())
+    assert real <= counted <= real + unused + 10_000
 
 
 def test_the_disk_is_that_of_the_nearest_folder_that_exists(
@@ -145,7 +157,7 @@ def test_the_disk_is_that_of_the_nearest_folder_that_exists(
 
 
 def test_a_disk_that_is_just_large_enough_will_do() -> None:
-    work = {"flat": LayerEstimate((10,), 20, 3, 100)}
+    work = {"flat": LayerEstimate((10,), 20, 3, 100, 100)}
     DiskEstimate(Path("cache"), 3, 3, work, 100).require_free_space()
     with pytest.raises(DiskSpaceError) as caught:
         DiskEstimate(Path("cache"), 3, 3, work, 99).require_free_space()
@@ -157,8 +169,8 @@ def test_a_disk_that_is_just_large_enough_will_do() -> None:
 
 def test_the_estimate_is_printed_in_one_line() -> None:
     layers = {
-        "layer3": LayerEstimate((1024,), 2048, 3000, 6 * 10**6),
-        "fc": LayerEstimate((2, 7, 7), 196, 10, 10**6),
+        "layer3": LayerEstimate((1024,), 2048, 3000, 6 * 10**6, 6 * 10**6),
+        "fc": LayerEstimate((2, 7, 7), 196, 10, 10**6, 10**6),
     }
     assert str(DiskEstimate(Path("cache"), 3000, 3000, layers, 52 * 10**9)) == (
         "3000 images to encode at layer3 (1024), fc (2×7×7, 10 images): at most 7 MB, 52 GB free "
@@ -176,13 +188,13 @@ def test_the_estimate_is_printed_in_one_line() -> None:
     ],
 )
 def test_one_image_is_no_images(rows: int, passes: int, counted: str) -> None:
-    layers = {"flat": LayerEstimate((10,), 20, passes, 100)}
+    layers = {"flat": LayerEstimate((10,), 20, passes, 100, 100)}
     estimate = DiskEstimate(Path("cache"), rows, passes, layers, 10**6)
     assert str(estimate).startswith(f"{counted} to encode at flat (10): ")
 
 
 def test_of_many_layers_the_first_are_named() -> None:
-    layers = {f"l{i}": LayerEstimate((i,), 2 * i, 5, 100) for i in range(1, 11)}
+    layers = {f"l{i}": LayerEstimate((i,), 2 * i, 5, 100, 100) for i in range(1, 11)}
     text = str(DiskEstimate(Path("cache"), 5, 5, layers, 10**6))
     assert "l7 (7), l8 (8), … and 2 more: at most 1 kB, 1 MB free" in text
 
