@@ -44,7 +44,7 @@ from bottleneck.fitting import (
     score_values,
 )
 from bottleneck.linear import fit_scaler
-from bottleneck.runtime import OnProgress, ignore_progress, require_positive, spare_memory
+from bottleneck.runtime import OnProgress, ignore_progress, require_positive_or_none, spare_memory
 
 _CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
 _SEARCH = SearchOptions()
@@ -114,7 +114,7 @@ def audit(
     (12, 'bee')
     """
     start = time.monotonic()
-    require_positive("memory", memory)  # before all images are compared
+    require_positive_or_none("memory", memory)  # before all images are compared
     store = pooled(open_cache(cache))
     features = resolve_features(store, layers, views=1)
     labelled = labelled_images(store, labels)

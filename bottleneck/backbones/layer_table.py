@@ -20,7 +20,7 @@ from bottleneck.runtime import (
     format_size,
     format_table,
     require_one_of,
-    require_positive,
+    require_positive_or_none,
 )
 
 _CUT = "cut: all that follows is computed from this layer alone, and can be trained from its maps"
@@ -187,7 +187,7 @@ def layers(
     """
     pool = check_pool(pool)
     require_one_of("dtype", dtype, _ITEM_SIZES)
-    require_positive("crop", crop)
+    require_positive_or_none("crop", crop)
     network, transform = build_skeleton(model, weights, crop=crop)
     found = list_layers(network, crop or transform.crop)
     listed = tuple(layer for layer in found if layer.supports_pooling(pool))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from bottleneck.runtime import (
     Executor,
     OnProgress,
     ignore_progress,
+    keep_python_numbers,
     require_executor,
     require_one_of,
-    require_positive,
+    require_positive_or_none,
 )
 
 _SHARD_ROWS = 4096
@@ -75,15 +76,14 @@ class StorageOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
+        keep_python_numbers(self)
         require_one_of("dtype", self.dtype, (*DTYPES, None))
         require_one_of("compression", self.compression, (*COMPRESSIONS, None))
-        require_positive("shard_size", self.shard_size)
-        if self.shard_size is not None:
-            if self.shard_size > MAX_SHARD_SIZE:
-                raise InvalidOptionError(
-                    "shard_size", self.shard_size, f"at least 1 and at most {MAX_SHARD_SIZE}"
-                )
-            object.__setattr__(self, "shard_size", int(self.shard_size))  # NumPy's are no JSON
+        require_positive_or_none("shard_size", self.shard_size)
+        if self.shard_size is not None and self.shard_size > MAX_SHARD_SIZE:
+            raise InvalidOptionError(
+                "shard_size", self.shard_size, f"at least 1 and at most {MAX_SHARD_SIZE}"
+            )
 
     def layout_of(self, existing: StorageLayout) -> StorageLayout:
         """Return the layout of an existing cache, with the given values in place of its own.
@@ -150,8 +150,9 @@ class ViewOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        keep_python_numbers(self)
         if self.count is not None and not (
-            isinstance(self.count, Integral) and 1 <= self.count <= _MAX_VIEWS
+            type(self.count) is int and 1 <= self.count <= _MAX_VIEWS
         ):
             allowed = f"a whole number from 1, the image alone, to {_MAX_VIEWS}"
             raise InvalidOptionError("views", self.count, allowed)
@@ -165,8 +166,8 @@ class ViewOptions:
         >>> str(ViewOptions(2, ["rotate"]).recipe(ViewRecipe(seed=3)))
         'rotate with seed 3'
         """
-        seed = default.seed if self.seed is None else self.seed
-        return ViewRecipe(tuple(self.augmentations or default.augmentations), seed)
+        given: Any = self.augmentations or default.augmentations
+        return ViewRecipe(given, default.seed if self.seed is None else self.seed)
 
 
 @dataclass(frozen=True)
@@ -215,11 +216,12 @@ class ComputeOptions:
     max_pixels: int | None = None
 
     def __post_init__(self) -> None:
+        keep_python_numbers(self)
         require_one_of("precision", self.precision, ("auto", *PRECISIONS))
         require_one_of("runtime", self.runtime, RUNTIMES)
-        require_positive("batch_size", self.batch_size)
-        require_positive("workers", self.workers)
-        require_positive("max_pixels", self.max_pixels)
+        require_positive_or_none("batch_size", self.batch_size)
+        require_positive_or_none("workers", self.workers)
+        require_positive_or_none("max_pixels", self.max_pixels)
         object.__setattr__(self, "device", str(self.device))  # the name of a torch.device
 
 

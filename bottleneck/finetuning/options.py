@@ -6,7 +6,13 @@ from numbers import Real
 from typing import Literal
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.runtime import require_one_of, require_positive, require_seed
+from bottleneck.runtime import (
+    keep_python_numbers,
+    require_one_of,
+    require_positive,
+    require_positive_or_none,
+    require_seed,
+)
 
 INITS = ("head", "fresh", "mlp")
 OPTIMIZERS = ("adamw", "sgd")
@@ -92,13 +98,16 @@ class TuneOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        keep_python_numbers(self)
         require_one_of("init", self.init, INITS)
         require_one_of("optimizer", self.optimizer, OPTIMIZERS)
         require_one_of("batch_norm", self.batch_norm, BATCH_NORMS)
         require_one_of("precision", self.precision, PRECISIONS)
         require_one_of("class_weight", self.class_weight, ("balanced", None))
-        for name in ("hidden", "epochs", "patience", "batch_size"):
+        for name in ("epochs", "batch_size"):
             require_positive(name, getattr(self, name))
+        for name in ("hidden", "patience"):
+            require_positive_or_none(name, getattr(self, name))
         if self.batch_norm == "train" and self.batch_size < 3:  # of 3 images, 2 leave one alone
             size = self.batch_size
             raise InvalidOptionError("batch_size", size, "at least 3 with `batch_norm=train`")

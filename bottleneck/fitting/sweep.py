@@ -38,7 +38,7 @@ from bottleneck.runtime import (
     ignore_progress,
     require_executor,
     require_options,
-    require_positive,
+    require_positive_or_none,
     require_shared_paths,
     spare_memory,
 )
@@ -114,7 +114,7 @@ def sweep(
     'layer3'
     """
     require_options(search=(search, SearchOptions))
-    require_positive("memory", memory)
+    require_positive_or_none("memory", memory)
     require_executor(executor)
     classifiers = _require_comparison(clfs, search)
     store = open_cache(cache)

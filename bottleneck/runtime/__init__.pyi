@@ -66,8 +66,10 @@ from .timing import RunStats as RunStats
 from .timing import StageTimer as StageTimer
 from .trusted_code import require_trusted_code as require_trusted_code
 from .trusted_code import trust_code as trust_code
+from .validation import keep_python_numbers as keep_python_numbers
 from .validation import require_left_out as require_left_out
 from .validation import require_one_of as require_one_of
 from .validation import require_options as require_options
 from .validation import require_positive as require_positive
+from .validation import require_positive_or_none as require_positive_or_none
 from .validation import require_seed as require_seed

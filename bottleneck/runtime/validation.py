@@ -1,5 +1,6 @@
 """Checks of values that several options share."""
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from numbers import Integral
 from typing import Any
@@ -7,14 +8,14 @@ from typing import Any
 from bottleneck.errors import InvalidOptionError
 
 
-def require_positive(parameter: str, value: int | None) -> None:
-    """Refuse a value that is no whole number above 0; None means that it was not given.
+def require_positive(parameter: str, value: int) -> None:
+    """Refuse a value that is no whole number above 0.
 
     Parameters
     ----------
     parameter : str
         Its name, for the message.
-    value : int, optional
+    value : int
         The count.
 
     Raises
@@ -26,12 +27,26 @@ def require_positive(parameter: str, value: int | None) -> None:
     --------
     >>> require_positive("batch_size", 16)
     """
-    if value is None:
-        return
-    if not isinstance(value, Integral):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise InvalidOptionError(parameter, value, "a whole number, at least 1")
     if value < 1:
         raise InvalidOptionError(parameter, value, "at least 1")
+
+
+def require_positive_or_none(parameter: str, value: int | None) -> None:
+    """Refuse a value that is no whole number above 0; None means that it was not given.
+
+    Raises
+    ------
+    InvalidOptionError
+        It is below 1, or no whole number.
+
+    Examples
+    --------
+    >>> require_positive_or_none("batch_size", None)
+    """
+    if value is not None:
+        require_positive(parameter, value)
 
 
 def require_one_of(parameter: str, value: str | None, allowed: Collection[str | None]) -> None:
@@ -120,3 +135,21 @@ def require_left_out(reason: str, **given: Any) -> None:
             parts = value if isinstance(value, (tuple, list)) else [value]
             shown = value if isinstance(value, int) else ",".join(map(str, parts)) or "none"
             raise InvalidOptionError(name, shown, "left out", reason)
+
+
+def keep_python_numbers(options: Any) -> None:
+    """Replace NumPy's and PyTorch's numbers in a frozen dataclass by Python's, which JSON has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> range_of = dataclasses.make_dataclass("Range", ["first", "end"], frozen=True)
+    >>> numbers = range_of(np.int64(1), None)
+    >>> keep_python_numbers(numbers)
+    >>> numbers
+    Range(first=1, end=None)
+    """
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if getattr(value, "shape", None) == ():
+            object.__setattr__(options, field.name, value.item())

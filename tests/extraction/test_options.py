@@ -46,12 +46,23 @@ def test_wrong_values_are_refused_by_name(kind: Any, options: dict[str, Any], me
 
 
 def test_a_count_of_numpy_is_kept_as_pythons() -> None:
-    kept = StorageOptions(shard_size=np.int64(8)).shard_size  # type: ignore[arg-type]
-    assert (kept, type(kept)) == (8, int)
+    count: Any = np.int64(8)
+    for kept in (
+        StorageOptions(shard_size=count).shard_size,
+        ViewOptions(count).count,
+        ComputeOptions(batch_size=count).batch_size,
+    ):
+        assert (kept, type(kept)) == (8, int)
+
+
+@pytest.mark.parametrize("wrong", [3, 1.5, True])
+def test_augmentations_are_names(wrong: Any) -> None:
+    with pytest.raises(InvalidOptionError, match=f"`augmentations={wrong}`: must be one or more"):
+        ViewOptions(2, augmentations=wrong)
 
 
 def test_a_number_of_views_is_a_whole_number() -> None:
-    for count in ("5", 2.5):
+    for count in ("5", 2.5, True):
         with pytest.raises(InvalidOptionError, match="must be a whole number from 1"):
             ViewOptions(count)  # type: ignore[arg-type]
 

@@ -1,5 +1,8 @@
+import dataclasses
+import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +21,9 @@ from bottleneck.finetuning.options import TuneOptions
         ({"hidden": 0}, "`hidden=0`: must be at least 1"),
         ({"hidden": 64}, "`hidden=64`: must be given with `init=mlp`"),
         ({"epochs": 0}, "`epochs=0`: must be at least 1"),
+        ({"epochs": None}, "`epochs=None`: must be a whole number, at least 1"),
+        ({"epochs": True}, "`epochs=True`: must be a whole number, at least 1"),
+        ({"batch_size": None}, "`batch_size=None`: must be a whole number, at least 1"),
         ({"batch_size": 0}, "`batch_size=0`: must be at least 1"),
         (
             {"batch_size": 2, "batch_norm": "train"},
@@ -35,6 +41,16 @@ def test_values_that_are_not_allowed(options: dict[str, Any], message: str) -> N
     with pytest.raises(InvalidOptionError) as raised:
         TuneOptions(**options)
     assert str(raised.value) == message
+
+
+def test_numbers_of_numpy_and_pytorch_are_kept_as_pythons() -> None:
+    given: dict[str, Any] = {
+        **dict.fromkeys(("epochs", "batch_size", "patience", "hidden", "seed"), np.int64(4)),
+        **dict.fromkeys(("lr", "weight_decay"), torch.tensor(0.5)),
+    }
+    kept = dataclasses.asdict(TuneOptions("mlp", **given))
+    assert json.loads(json.dumps(kept)) == kept
+    assert [kept[name] for name in given] == [4] * 5 + [0.5] * 2
 
 
 def test_the_whole_network_has_a_tenth_of_the_rates() -> None:

@@ -32,7 +32,7 @@ from bottleneck.fitting import (
 from bottleneck.linear import TrainingSet
 from bottleneck.model_reference import ModelReference
 from bottleneck.pooling import pooled_name, split_pooled_name
-from bottleneck.runtime import require_positive, sha256, trust_code
+from bottleneck.runtime import require_positive_or_none, sha256, trust_code
 from bottleneck.spec import Spec
 
 
@@ -149,7 +149,7 @@ def load_from_cache(
     LabelsError
         The labels do not allow a classifier to be trained or scored.
     """
-    require_positive("memory", memory)
+    require_positive_or_none("memory", memory)
     boundary = choose_boundary(cache, layer)
     features = resolve_features(cache, boundary, views)
     labelled = label_codes(cache, features, images)  # before a network is loaded

@@ -12,7 +12,7 @@ from bottleneck.fitting.loading.labelled_rows import LabelledRows, LabelledSplit
 from bottleneck.fitting.loading.sharded_matrix import open_matrix
 from bottleneck.linear import CodeMatrix, TrainingSet, consecutive_rows
 from bottleneck.model_reference import ModelReference
-from bottleneck.runtime import DaskExecutor, require_positive
+from bottleneck.runtime import DaskExecutor, require_positive_or_none
 from bottleneck.spec import Spec
 
 
@@ -80,7 +80,7 @@ def load_dataset(
     InvalidOptionError
         `memory` is no number of bytes.
     """
-    require_positive("memory", memory)
+    require_positive_or_none("memory", memory)
     # Targets first: a wrong label is reported before any code is read.
     labelled = label_codes(cache, features, images)
     train, held = labelled.training, labelled.heldout

@@ -8,6 +8,7 @@ from bottleneck.errors import InvalidOptionError, UnknownNameError
 from bottleneck.fitting.scoring.metrics import METRICS
 from bottleneck.fitting.selection.folds import require_folds
 from bottleneck.linear import MAX_C, SCALINGS, ClassifierOptions, require_scaling
+from bottleneck.runtime import keep_python_numbers
 
 __all__ = ["RULES", "ClassifierOptions", "SearchOptions", "require_grid"]
 
@@ -58,6 +59,7 @@ class SearchOptions:
     nested: bool = False
 
     def __post_init__(self) -> None:
+        keep_python_numbers(self)
         for name, value, known in (("metric", self.metric, METRICS), ("rule", self.rule, RULES)):
             if not isinstance(value, str):  # a list of several, say
                 raise InvalidOptionError(name, value, f"one of {', '.join(known)}")

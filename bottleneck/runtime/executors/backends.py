@@ -12,7 +12,7 @@ from bottleneck.errors import InvalidOptionError, WorkerError
 from bottleneck.runtime.executors.dask_executor import DaskExecutor, connect
 from bottleneck.runtime.executors.executor import Executor
 from bottleneck.runtime.executors.loky_executor import LokyExecutor, worker_environments
-from bottleneck.runtime.validation import require_one_of, require_positive
+from bottleneck.runtime.validation import require_one_of, require_positive_or_none
 
 __all__ = [
     "BACKENDS",
@@ -82,7 +82,7 @@ def open_executor(
         return
     if scheduler is not None:
         raise InvalidOptionError("scheduler", scheduler, "given with `backend=dask`")
-    require_positive("jobs", jobs)
+    require_positive_or_none("jobs", jobs)
     with closing(LokyExecutor(worker_environments(jobs, gpus))) as executor:
         yield executor
 

@@ -33,6 +33,7 @@ def test_automatic_scaling_tries_all() -> None:
 def test_numbers_of_numpy_are_kept_as_pythons() -> None:
     grid = SearchOptions(c=np.array([1.0, 0.1])).grid  # type: ignore[arg-type]
     assert grid == (0.1, 1.0) and {type(c) for c in grid} == {float}
+    assert type(SearchOptions(cv=np.int64(3)).cv) is int  # type: ignore[arg-type]
 
 
 def test_options_cannot_be_changed() -> None:
