@@ -1,5 +1,6 @@
 """Read the codes of a cache, verifying each shard."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,7 +170,8 @@ class CacheReader(CacheDirectory):
         if not isinstance(layer, str):
             raise InvalidOptionError("layer", layer, "the name of one layer")
         if layer not in self.layers:
-            require_cache(self.path)  # a relative path, after the working directory has changed
+            # A relative path, after the working directory has changed.
+            require_cache(self.path.absolute())
             hint = "(`bottleneck.extract` adds more)"
             raise UnknownNameError("layer", layer, self.layers, hint, of=self.path)
 
@@ -228,7 +230,7 @@ class CacheReader(CacheDirectory):
         Raises
         ------
         CacheError
-            The layer has no such view.
+            The layer has no such view, or is not complete where there are no rows.
         UnknownNameError
             The cache has no such layer.
         InvalidOptionError
@@ -236,15 +238,18 @@ class CacheReader(CacheDirectory):
         ShardError
             A shard is absent, damaged, or holds other rows than its name says.
         """
-        rows = self._require_rows(rows)
+        rows, series = self._require_rows(rows), Series(layer, view)
         result: NDArray[np.float32] | None = None
         for shard, where, offsets in self.by_shard(rows):
-            codes = self.read_checked(Series(layer, view), shard)
+            codes = self.read_checked(series, shard)
             codes = codes.reshape(len(codes), -1)[rows_as_slice(offsets)]
             if result is None:
                 result = np.empty((len(rows), codes.shape[1]), dtype=np.float32)
             result[where] = widen_float16(codes)
-        return np.empty((0, 0), dtype=np.float32) if result is None else result
+        if result is None:
+            header = next(iter(self._require_finished(series).values()))
+            result = np.empty((0, math.prod(header.shape[1:])), dtype=np.float32)
+        return result
 
     def _require_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Validate row numbers: a mask, or unsorted rows, would silently select other rows."""

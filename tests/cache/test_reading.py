@@ -93,7 +93,7 @@ def test_a_cache_that_is_elsewhere_now_has_no_unknown_layer(
     monkeypatch.chdir(cache.path.parent)
     opened = open_cache(cache.path.name)
     monkeypatch.chdir("/")
-    with pytest.raises(CacheError, match="no cache at cache"):
+    with pytest.raises(CacheError, match="no cache at /cache "):
         opened.load("layer")
 
 
@@ -142,7 +142,11 @@ def test_rows_that_are_not_ascending_row_numbers_are_refused(cache: Cache, rows:
 def test_rows_may_be_a_list_and_none(cache: Cache) -> None:
     truth = cache.read_codes("layer", np.array([0, 2]))
     np.testing.assert_array_equal(cache.read_codes("layer", [0, 2]), truth)  # type: ignore[arg-type]
-    assert cache.read_codes("layer", np.array([], dtype=np.int64)).shape == (0, 0)
+    nothing: list[Any] = [np.array([], dtype=np.int64), []]
+    for none in (cache.read_codes("layer", rows) for rows in nothing):
+        assert (none.shape, none.dtype) == ((0, truth.shape[1]), truth.dtype)
+    with pytest.raises(UnknownNameError):
+        cache.read_codes("other", [])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("recipe", [ViewRecipe(("flip", "crop"), 1), ViewRecipe(("rotate",))])
