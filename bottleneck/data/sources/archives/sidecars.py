@@ -13,6 +13,7 @@ from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.data.table.image_table import is_storable
 from bottleneck.data.table.text_matching import find_repeats
 from bottleneck.errors import ImagesTableError
+from bottleneck.runtime import format_count
 
 _MOST_TEXT = 256  # characters of a class name; a longer text is a caption
 _MOST_JSON = 1 << 20
@@ -55,6 +56,8 @@ class Sidecars:
         self._values: dict[str, set[str]] = {}  # the first texts of each key of JSON
         self._used = {"split", "group"}  # keys
         self._example = ""  # of a .txt, if these are the labels
+        self._no_objects = 0  # files of JSON that hold a list, a number or a text
+        self._no_object = ""  # the first of them
 
     @staticmethod
     def takes(name: str) -> bool:
@@ -132,6 +135,9 @@ class Sidecars:
         """
         unused = [(key, texts) for key, texts in self._values.items() if key not in self._used]
         remarks = note_unused(self._archive, "JSON key", unused, has_splits="split" in self._values)
+        if self._no_objects:
+            hold = format_count(self._no_objects, "JSON file holds", "JSON files hold")
+            remarks = (*remarks, f"{hold} no object, such as {self._no_object!r}: not used")
         if self._example:
             remarks = (*remarks, f"labels are the texts in .txt files, such as {self._example!r}")
         return remarks
@@ -173,6 +179,8 @@ class Sidecars:
         except (ValueError, RecursionError) as error:
             raise self._error(name, "is not JSON") from error
         if not isinstance(value, dict):
+            self._no_objects += 1
+            self._no_object = self._no_object or name
             return "", "", ""
         fields = {str(key).strip().lower(): item for key, item in value.items()}
         named = next((key for key in _LABEL_KEYS if fields.get(key) is not None), "")

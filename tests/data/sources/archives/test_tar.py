@@ -564,6 +564,17 @@ def test_keys_that_are_not_used_are_named_and_splits_among_them_refused(tmp_path
         open_images(write_tar(tmp_path / "a.tar", members))
 
 
+@pytest.mark.parametrize("text", [b"[1]", b"7", b'"ant"', b"null"])
+def test_json_that_is_no_object_is_named(tmp_path: Path, text: bytes) -> None:
+    members = {"1.jpg": b"x", "1.json": b'{"label": "cat"}', "2.jpg": b"x", "2.json": text}
+    path = write_tar(tmp_path / "a.tar", members)
+    assert [row[1] for row in rows_of(path)] == ["cat", ""]
+    said = "JSON file holds no object, such as '2.json': not used"
+    assert f"1 {said}" in summarize_images(path).remarks()
+    more = write_tar(tmp_path / "a.tar", members | {"3.jpg": b"x", "3.json": text})
+    assert f"2 {said.replace('file holds', 'files hold')}" in summarize_images(more).remarks()
+
+
 def test_texts_are_labels_only_if_each_image_has_one_of_one_line(tmp_path: Path) -> None:
     captions = {"1.jpg": b"x", "1.txt": b"a cat " * 90, "2.jpg": b"x", "2.txt": b"dog"}
     assert [row[1] for row in rows_of(write_tar(tmp_path / "a.tar", captions))] == ["", ""]
