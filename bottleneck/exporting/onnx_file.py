@@ -8,8 +8,8 @@ import torch
 
 from bottleneck.errors import USER_CODE_EXCEPTIONS, ExportError, format_error
 from bottleneck.exporting.module import ExportedModule
-from bottleneck.prediction import KEY, ExportMetadata
-from bottleneck.runtime import format_size, optional_package
+from bottleneck.prediction import DIGEST_KEY, KEY, ExportMetadata
+from bottleneck.runtime import NO_DIGEST, format_size, optional_package, write_own_digest
 
 _MOST_BYTES = 2 << 30  # of a protocol buffer
 
@@ -65,6 +65,7 @@ def write_onnx(module: ExportedModule, path: Path) -> ExportMetadata:
         ) from error
     assert program is not None
     metadata = dataclasses.replace(module.metadata, opset=program.model.opset_imports[""])
-    program.model.metadata_props[KEY] = metadata.to_text()
+    program.model.metadata_props.update({DIGEST_KEY: NO_DIGEST, KEY: metadata.to_text()})
     program.save(path, external_data=False)
+    write_own_digest(path)
     return metadata

@@ -1,5 +1,6 @@
 from .exported.classify import ExportedNetwork as ExportedNetwork
 from .exported.classify import classify_by_export as classify_by_export
+from .exported.metadata import DIGEST_KEY as DIGEST_KEY
 from .exported.metadata import FLOAT as FLOAT
 from .exported.metadata import INPUTS as INPUTS
 from .exported.metadata import KEY as KEY

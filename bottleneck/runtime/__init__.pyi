@@ -12,7 +12,9 @@ from .executors.backends import DaskExecutor as DaskExecutor
 from .executors.backends import Executor as Executor
 from .executors.backends import require_executor as require_executor
 from .executors.backends import require_shared_paths as require_shared_paths
+from .files import NO_DIGEST as NO_DIGEST
 from .files import atomic_write as atomic_write
+from .files import has_own_digest as has_own_digest
 from .files import holds_text as holds_text
 from .files import remove_stale_temp_files as remove_stale_temp_files
 from .files import remove_stale_temp_files_of as remove_stale_temp_files_of
@@ -20,6 +22,7 @@ from .files import require_writable_output as require_writable_output
 from .files import sha256 as sha256
 from .files import state_directory as state_directory
 from .files import write_lines_atomic as write_lines_atomic
+from .files import write_own_digest as write_own_digest
 from .files import write_text_atomic as write_text_atomic
 from .formatting import PreformattedText as PreformattedText
 from .formatting import escape_unprintable as escape_unprintable

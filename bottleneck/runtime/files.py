@@ -4,6 +4,7 @@ import contextlib
 import errno
 import glob
 import hashlib
+import mmap
 import os
 import secrets
 import socket
@@ -235,3 +236,40 @@ def sha256(*parts: bytes | memoryview) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+NO_DIGEST = "0" * 64
+
+
+def write_own_digest(path: Path) -> None:
+    """Replace the first `NO_DIGEST` in a file by the file's SHA-256.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    OSError
+        The file could not be written.
+    """
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        file.seek(content.find(NO_DIGEST.encode()))
+        file.write(hashlib.sha256(content).hexdigest().encode())
+
+
+def has_own_digest(path: Path, digest: str) -> bool:
+    """Return whether the bytes of a file are those to which `write_own_digest` gave a digest.
+
+    Parameters
+    ----------
+    path : Path
+        Not read into memory at once.
+    digest : str
+        Which the file holds.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(digest.encode())
+        with memoryview(content) as view:
+            zeroed = sha256(view[:start], NO_DIGEST.encode(), view[start + len(digest) :])
+    return start >= 0 and zeroed == digest

@@ -1,6 +1,7 @@
 """Files as other programs run them, against a hook on the whole network; and what is refused."""
 
 import builtins
+import hashlib
 import json
 import re
 import shutil
@@ -97,7 +98,11 @@ def test_a_file_says_what_it_takes_and_what_it_is(exported: Path, head: Head) ->
         "images", "tensor(uint8)", ["batch", 32, 32, 3]
     )  # fmt: skip
     assert [output.name for output in outputs] == ["probabilities", "labels"]
-    said = json.loads(running.get_modelmeta().custom_metadata_map["bottleneck"])
+    about, content = running.get_modelmeta().custom_metadata_map, exported.read_bytes()
+    digest = about["bottleneck.sha256"].encode()
+    zeroed = content.replace(digest, b"0" * 64)
+    assert hashlib.sha256(zeroed).hexdigest() == digest.decode()
+    said = json.loads(about["bottleneck"])
     assert said["labels"] == CLASSES
     assert said["layers"] == ["layer3", "layer2", "layer2@2x2"]
     assert said["spec"]["preprocess"]["crop"] == 32

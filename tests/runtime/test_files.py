@@ -14,11 +14,13 @@ from bottleneck.runtime import files
 from bottleneck.runtime.files import (
     _host_id,
     atomic_write,
+    has_own_digest,
     remove_stale_temp_files,
     remove_stale_temp_files_of,
     require_writable_output,
     sha256,
     write_lines_atomic,
+    write_own_digest,
     write_text_atomic,
 )
 
@@ -235,6 +237,22 @@ def test_the_name_that_publish_chooses_is_known_to_the_sweeper(tmp_path: Path) -
 
 def test_sha256_is_over_the_parts_in_order() -> None:
     assert sha256(b"ab", memoryview(b"c")) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_file_holds_its_digest_and_any_changed_byte_is_found(tmp_path: Path) -> None:
+    path, start, end = tmp_path / "a", b"a: ", b" and " + b"0" * 64
+    path.write_bytes(start + b"0" * 64 + end)
+    write_own_digest(path)
+    written = path.read_bytes()
+    digest = hashlib.sha256(start + b"0" * 64 + end).hexdigest()
+    assert written == start + digest.encode() + end
+    assert has_own_digest(path, digest) and path.read_bytes() == written
+    for at in range(len(written)):
+        changed = bytearray(written)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        assert not has_own_digest(path, digest)
+        assert not has_own_digest(path, changed[len(start) :][:64].decode())
 
 
 def test_an_output_in_a_folder_that_cannot_be_written_is_refused(

@@ -24,13 +24,12 @@ from typing import Any
 
 from bottleneck.data import is_storage_error
 from bottleneck.errors import ShardError, format_error
-from bottleneck.runtime import sha256
+from bottleneck.runtime import NO_DIGEST, sha256
 
 _MIN_SIZE = 512  # bytes: HDF5 requires 512 or a larger power of two
 _MAX_HEADER = 1 << 26  # bytes: enough for a shard in which every image was rejected
 _FIRST_LINE = re.compile(rb"([a-z-]{1,32}) (\d{1,9}) ([0-9a-f]{64})\n")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_NO_DIGEST = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def envelope_size(file_type: FileType, header: dict[str, Any]) -> int:
     >>> envelope_size(FileType("example", 1), {"layer": "conv1"})
     512
     """
-    needed = len(_lines(file_type, {**header, "bytes": 1 << 62, "sha256": _NO_DIGEST}))
+    needed = len(_lines(file_type, {**header, "bytes": 1 << 62, "sha256": NO_DIGEST}))
     return max(_MIN_SIZE, 1 << (needed - 1).bit_length())
 
 
@@ -129,7 +128,7 @@ def build_envelope(
     (2, True)
     """
     # A digest always has the same length, so the end of the header is known before the digest.
-    end = len(_lines(file_type, {**header, "bytes": len(content), "sha256": _NO_DIGEST}))
+    end = len(_lines(file_type, {**header, "bytes": len(content), "sha256": NO_DIGEST}))
     with memoryview(content) as view, view[end:] as rest:
         digest = sha256(rest)
     return _lines(file_type, {**header, "bytes": len(content), "sha256": digest})

@@ -1,11 +1,9 @@
 """The file of a classifier: safetensors, with its tensors and JSON metadata."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,18 @@ from bottleneck.fitting.heads.classifier import Classifier
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import Calibration
 from bottleneck.model_reference import ModelReference
-from bottleneck.runtime import atomic_write, remove_stale_temp_files_of, sha256
+from bottleneck.runtime import (
+    NO_DIGEST,
+    atomic_write,
+    has_own_digest,
+    remove_stale_temp_files_of,
+    write_own_digest,
+)
 from bottleneck.spec import Spec
 
 HEAD_FORMAT = "bottleneck-head"
 TAIL_FORMAT = "bottleneck-tail"
 _KINDS = {HEAD_FORMAT: "a head", TAIL_FORMAT: "a tuned tail"}
-_NO_DIGEST = b"0" * 64
 _SUFFIXES_OF_EXPORTS = (".onnx", ".pt", ".skops")
 
 Tensors = dict[str, NDArray[Any]]
@@ -45,13 +48,12 @@ def write_classifier(path: Path, tensors: Mapping[str, NDArray[Any]], values: An
     """
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     # The digest comes first, so that no other text of 64 zeros is taken for it.
-    text = json.dumps({"sha256": _NO_DIGEST.decode(), **values})
+    text = json.dumps({"sha256": NO_DIGEST, **values})
     content = save(contiguous, metadata={"bottleneck": text})
     # Not safetensors' save_file, whose files only their owner may read.
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(content)
-        file.seek(content.index(_NO_DIGEST))
-        file.write(sha256(content).encode())
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+        write_own_digest(temporary)
     remove_stale_temp_files_of(path)  # of a run that was killed while it wrote
 
 
@@ -82,23 +84,6 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[Tensors, Any]:
             f"`bottleneck.fit` and `bottleneck.tune` wrote; {why}"
         ) from error
     return tensors, values
-
-
-def _require_digest(path: Path, digest: str) -> None:
-    """Refuse a file whose bytes are not those that `write_classifier` wrote."""
-    with path.open("rb") as file:
-        if _content_digest(file, digest) != digest:
-            raise HeadError(
-                f"{path} is damaged: its bytes are not those that were written (sha256 differs)"
-            )
-
-
-def _content_digest(file: BufferedReader, written: str) -> str:
-    """Return the SHA-256 of a safetensors file, with zeros in place of the written digest."""
-    size = file.read(8)
-    header = file.read(int.from_bytes(size, "little"))
-    start = size + header.replace(written.encode(), _NO_DIGEST, 1)
-    return hashlib.file_digest(file, lambda: hashlib.sha256(start)).hexdigest()
 
 
 def classifier_format(path: Path) -> str:
@@ -149,8 +134,11 @@ def parse_classifier(
                 f"{path} has format {values['format']!r} version {version!r}; this program "
                 f"reads {name!r} {' and '.join(map(str, versions))}"
             )
-        if "sha256" in values:  # files of earlier versions of this program have none
-            _require_digest(path, values["sha256"])
+        # Files of earlier versions of this program have no digest.
+        if "sha256" in values and not has_own_digest(path, values["sha256"]):
+            raise HeadError(
+                f"{path} is damaged: its bytes are not those that were written (sha256 differs)"
+            )
         yield tensors, values
     except HeadError:
         raise

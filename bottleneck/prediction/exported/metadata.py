@@ -13,6 +13,7 @@ from bottleneck.spec import Spec
 FORMAT = "bottleneck-export"
 FORMAT_VERSION = 1
 KEY = "bottleneck"  # of the text among a file's metadata
+DIGEST_KEY = f"{KEY}.sha256"  # of the file's digest, in ONNX
 
 UINT8, FLOAT = "uint8", "float"
 INPUTS = (UINT8, FLOAT)

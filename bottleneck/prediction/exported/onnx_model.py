@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.errors import USER_CODE_EXCEPTIONS, ExportError, InvalidOptionError, format_error
-from bottleneck.prediction.exported.metadata import KEY, ExportMetadata
-from bottleneck.runtime import available_cpus, optional_package
+from bottleneck.prediction.exported.metadata import DIGEST_KEY, KEY, ExportMetadata
+from bottleneck.runtime import available_cpus, has_own_digest, optional_package
 
 
 class OnnxModel:
@@ -51,7 +51,7 @@ class OnnxModel:
         Raises
         ------
         ExportError
-            There is no such file, or it is no export of this program.
+            There is no such file, it is no export of this program, or a byte of it has changed.
         MissingPackageError
             onnxruntime is not installed.
         InvalidOptionError
@@ -67,10 +67,15 @@ class OnnxModel:
         try:
             # Without the bytes in Python: the file may be larger than the memory that is free.
             session = runtime.InferenceSession(str(path), options, providers=providers)
-            text = session.get_modelmeta().custom_metadata_map.get(KEY, "")
+            about = session.get_modelmeta().custom_metadata_map
         except USER_CODE_EXCEPTIONS as error:  # onnxruntime's have no base class of their own
             raise ExportError(f"{path} cannot be read as ONNX: {format_error(error)}") from error
-        return cls(session, ExportMetadata.from_text(text, path=path))
+        # Files of earlier versions of this program have no digest.
+        if DIGEST_KEY in about and not has_own_digest(path, about[DIGEST_KEY]):
+            raise ExportError(
+                f"{path} is damaged: its bytes are not those that were written (sha256 differs)"
+            )
+        return cls(session, ExportMetadata.from_text(about.get(KEY, ""), path=path))
 
     def run(self, images: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Return the scores and the labels of a batch.

@@ -1,6 +1,7 @@
 """ONNX files that are read, and those that are not; graphs made by onnx alone."""
 
 import dataclasses
+import hashlib
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from tests.helpers.photographs import write_photographs
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
-def write_graph(path: Path, text: str = METADATA.to_text()) -> Path:
+def write_graph(path: Path, text: str = METADATA.to_text(), **more: str) -> Path:
     """A graph whose scores are the sums of red, green and blue."""
     nodes = [
         helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
@@ -45,7 +46,7 @@ def write_graph(path: Path, text: str = METADATA.to_text()) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if text:
-        helper.set_model_props(model, {"bottleneck": text})
+        helper.set_model_props(model, {"bottleneck": text} | more)
     onnx.save(model, path)
     return path
 
@@ -62,6 +63,18 @@ def test_a_graph_is_run_and_its_metadata_are_read(colours: Path) -> None:
     scores, labels = model.run(images)
     np.testing.assert_array_equal(scores, images.sum((1, 2), dtype=np.float32))
     assert labels.tolist() == scores.argmax(axis=1).tolist()
+
+
+def test_a_changed_weight_is_found_where_the_file_has_a_digest(tmp_path: Path) -> None:
+    zeros = {"bottleneck.sha256": "0" * 64}
+    path = write_graph(tmp_path / "colours.onnx", **zeros)
+    content = path.read_bytes()
+    whole = content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode())
+    path.write_bytes(whole)
+    assert OnnxModel.load(path).metadata == METADATA
+    path.write_bytes(whole.replace(b"ReduceSum", b"ReduceMax"))  # a graph that runs as well
+    with pytest.raises(ExportError, match=r"colours\.onnx is damaged: its bytes are not those"):
+        OnnxModel.load(path)
 
 
 def test_onnxruntime_reports_nothing_and_leaves_nothing_in_the_home_directory(
