@@ -31,7 +31,7 @@ from bottleneck.fitting.selection.fit_counter import FitCounter
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep_result import SweepResult
 from bottleneck.fitting.sweep_row import SweepRow
-from bottleneck.linear import ClassifierOptions, TrainingSet
+from bottleneck.linear import CLASSIFIERS, ClassifierOptions, TrainingSet
 from bottleneck.runtime import (
     Executor,
     OnProgress,
@@ -46,7 +46,7 @@ from bottleneck.runtime import (
 
 def sweep(
     cache: CacheLike,
-    clfs: str | ClassifierOptions | Sequence[str | ClassifierOptions] = ("svm", "softmax"),
+    clfs: str | ClassifierOptions | Sequence[str | ClassifierOptions] = CLASSIFIERS,
     *,
     layers: str | Sequence[str] | None = None,
     views: Views | None = None,

@@ -6,15 +6,22 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from bottleneck import __version__
+from bottleneck.cache import COMPRESSIONS, DTYPES
 from bottleneck.cli import main
 from bottleneck.cli.main import COMMANDS
+from bottleneck.finetuning.options import BATCH_NORMS, INITS, OPTIMIZERS
+from bottleneck.finetuning.options import PRECISIONS as TUNE_PRECISIONS
+from bottleneck.fitting.plotting import style
+from bottleneck.fitting.scoring.metrics import METRICS
+from bottleneck.fitting.selection.options import RULES
+from bottleneck.linear import CLASSIFIERS, SCALINGS
 from tests.helpers import cli
 from tests.helpers.cli import TINY, contents, process, program, refused
 from tests.helpers.fixture_types import Run
@@ -35,6 +42,30 @@ def test_the_program_lists_every_command_with_a_summary(run: Run) -> None:
     help_text = run("--help").stdout
     for name in COMMANDS:
         assert re.search(rf"^  {name} +\w+ .*\.$", help_text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "known"),
+    [
+        *(("fit", "--clf", CLASSIFIERS), ("fit", "--scaling", (*SCALINGS, "auto"))),
+        *(("fit", "--metric", METRICS), ("fit", "--rule", RULES)),
+        *(("tune", "--init", INITS), ("tune", "--optimizer", OPTIMIZERS)),
+        *(("tune", "--batch-norm", BATCH_NORMS), ("tune", "--precision", TUNE_PRECISIONS)),
+        *(("extract", "--dtype", DTYPES), ("extract", "--compression", COMPRESSIONS)),
+    ],
+)
+def test_choices_are_those_of_the_library(
+    command: str, option: str, known: Collection[str]
+) -> None:
+    """The commands name them once more: importing the library for `--help` doubles its time."""
+    (found,) = [each for each in _command(command).params if option in each.opts]
+    assert isinstance(found.type, click.Choice)
+    assert set(found.type.choices) == set(known)
+
+
+def test_a_sweep_compares_all_classifiers() -> None:
+    (found,) = [each for each in _command("sweep").params if each.name == "clfs"]
+    assert tuple(found.default) == CLASSIFIERS == tuple(style.CLASSIFIERS)  # type: ignore[arg-type]
 
 
 def test_the_program_shows_an_example_of_a_whole_run(run: Run) -> None:
