@@ -21,7 +21,7 @@ from bottleneck.extraction.setup.loading import make_spec
 from tests.helpers.tiny_networks import frozen
 
 # An early, a middle and a late layer of each, with the axes of its output: images, channels,
-# height, width, tokens.
+# height, width, blocks, tokens.
 FAMILIES: dict[str, dict[str, str]] = {
     "tf_efficientnet_lite0": {"bn1": "nchw", "blocks.3": "nchw", "global_pool": "nc"},
     "resnet18": {"bn1": "nchw", "layer2.0.bn2": "nchw", "layer4": "nchw"},
@@ -47,13 +47,15 @@ FAMILIES: dict[str, dict[str, str]] = {
         "layers.2.blocks.1": "nhwc",
         "norm": "nhwc",
     },
+    "nest_tiny": {"levels.0": "nchw", "levels.1.transformer_encoder.0": "nbtc", "norm": "nhwc"},
     "mixer_s32_224": {"stem": "ntc", "blocks.3.mlp_channels": "ntc", "norm": "ntc"},
     "levit_128s": {"stem": "nchw", "stages.0": "ntc", "stages.2": "ntc"},
     "mobilevit_xxs": {"stem": "nchw", "stages.2": "nchw", "final_conv": "nchw"},
 }
 
 # Small inputs where the network takes any size: a full pass of each is the price.
-SIZES = {name: 96 for name in FAMILIES if "224" not in name and name != "levit_128s"}
+OF_ONE_SIZE = {name for name in FAMILIES if "224" in name} | {"levit_128s", "nest_tiny"}
+SIZES = dict.fromkeys(FAMILIES.keys() - OF_ONE_SIZE, 96)
 
 
 # Of fewer blocks and for small images: what is told of a network, its own code does with any.

@@ -24,6 +24,10 @@ from bottleneck.pooling import check_pool, split_pooled_name
 # strides of 32 pixels, the deepest stride in use, so that every map grows.
 _PROBE_GROWTH = 64
 
+# Whether modules of exactly these classes put the channels on the last axis, whatever the others
+# are. A subclass may permute, as torchvision's LayerNorm2d does.
+_CHANNELS_LAST = {nn.Linear: True, nn.LayerNorm: True, nn.Conv2d: False, nn.BatchNorm2d: False}
+
 
 def list_layers(network: nn.Module, size: int) -> list[Layer]:
     """List every layer whose codes can be extracted, in the order of computation.
@@ -60,6 +64,10 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
     # Networks of a fixed size fail: the layers before the error are known.
     with suppress(*USER_CODE_EXCEPTIONS):
         _observe(network, images, size + _PROBE_GROWTH, larger, FlopCounter())
+    stated: dict[tuple[int, ...], set[bool]] = {}
+    for output in seen.values():
+        if output.channels_last is not None:
+            stated.setdefault(output.shape, set()).add(output.channels_last)
     prefix_tokens = count_prefix_tokens(network)
     return [
         Layer(
@@ -67,7 +75,7 @@ def list_layers(network: nn.Module, size: int) -> list[Layer]:
             module=output.module,
             call=output.call,
             shape=output.shape,
-            channels_last=_channels_last(output, larger.get(name)),
+            channels_last=_channels_last(output, larger.get(name), stated.get(output.shape, set())),
             cost=output.flops / total if total else None,
             class_token=has_class_token(output.shape, prefix_tokens),
             path=output.path,
@@ -137,6 +145,7 @@ class _Output:
     shape: tuple[int, ...]
     flops: int
     path: OutputPath
+    channels_last: bool | None  # as the module's class states; None if it does not
 
 
 def _observe_counted(network: nn.Module, size: int) -> tuple[dict[str, _Output], int, int]:
@@ -168,7 +177,7 @@ def _observe(
 
     The caller passes `seen` in, so that it has the outputs that came before an error.
     """
-    modules = {name for name, _ in network.named_modules() if name}
+    modules = {name: module for name, module in network.named_modules() if name}
 
     def note(module: str, call: int, output: Any) -> None:
         name = f"{module}_{call}" if call else module
@@ -177,7 +186,8 @@ def _observe(
         codes = [found for found in find_tensors(output) if _has_codes(found[1], images)]
         for i, (path, tensor) in enumerate(codes):
             shape, key = tuple(tensor.shape[1:]), format_path(path) if i else ""
-            seen[name + key] = _Output(module, call, shape, counter.total, path)
+            stated = _CHANNELS_LAST.get(type(modules[module]))
+            seen[name + key] = _Output(module, call, shape, counter.total, path, stated)
 
     with torch.inference_mode(), forward_hooks(network, call_hooks(modules, note)):
         network(zero_images(network, images, size))
@@ -189,13 +199,22 @@ def _has_codes(tensor: Tensor, images: int) -> bool:
     return tensor.ndim > 1 and is_number and len(tensor) == images and tensor.numel() > 0
 
 
-def _channels_last(output: _Output, larger: _Output | None) -> bool:
-    """Return whether the last axis has the channels: with a larger image, positions are more."""
-    shape, are_tokens = output.shape, len(output.shape) == 2
-    if len(shape) not in (2, 3):
+def _channels_last(output: _Output, larger: _Output | None, stated: set[bool]) -> bool:
+    """Return whether the last axis has the channels.
+
+    The class of the module states it. Otherwise they are on the end that stays as it is while a
+    larger image makes the other one longer. Otherwise they are where all modules that state it have
+    them in outputs of the same shape: a block of windows ends in a linear layer, as it begins.
+    """
+    shape = output.shape
+    if len(shape) == 1:
         return False
+    if output.channels_last is not None:
+        return output.channels_last
+    if larger and (shape[0] == larger.shape[0]) != (shape[-1] == larger.shape[-1]):
+        return shape[-1] == larger.shape[-1]
+    if len(stated) == 1:
+        return True in stated
     # A network of one size, or a map of one, as pooling makes it: of a square image, it is square.
-    if larger is None or larger.shape == shape:
-        return are_tokens or shape[0] == shape[1] != shape[2]
-    first_grows, last_grows = shape[0] != larger.shape[0], shape[-1] != larger.shape[-1]
-    return not last_grows and (first_grows or are_tokens)
+    is_fixed = larger is None or larger.shape == shape
+    return is_fixed and (len(shape) == 2 or (len(shape) == 3 and shape[0] == shape[1] != shape[2]))

@@ -308,3 +308,69 @@ def test_sequences_with_channels_first_are_no_tokens() -> None:
     images = torch.randn(2, 3, 32, 32)
     expected = torch.relu(convolved[1](convolved[0](images))).mean(2)
     torch.testing.assert_close(network(images)["1"], expected)
+
+
+# Outputs of more axes than an image's
+
+
+class Swapped(nn.LayerNorm):
+    """A norm over the channels of a map with channels first, as torchvision's LayerNorm2d."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def windows(m: Any, x: Tensor) -> Tensor:
+    """Of one size, as timm's NesT: (images, 4 windows, 16 positions, channels) in the blocks."""
+    x = m.swapped(m.embed(x.reshape(-1, 3, 8, 8)))
+    windows = x.reshape(-1, 6, 2, 4, 2, 4).permute(0, 2, 4, 3, 5, 1).reshape(-1, 4, 16, 6)
+    windows = m.block(m.norm(windows))
+    return torch.as_tensor(m.head(windows.mean((1, 2))))
+
+
+def test_windows_have_the_channels_of_their_linear_layers() -> None:
+    block = nn.Sequential(nn.Linear(6, 24), nn.GELU(), nn.Linear(24, 6), nn.Identity())
+    parts = {"embed": conv(), "swapped": Swapped(6), "norm": nn.LayerNorm(6), "block": block}
+    network = build(windows, **parts, head=nn.Linear(6, 5))
+    layers = list_layers(network, 8)
+    sizes = {layer.name: layer.code_shape("avg") for layer in layers}
+    in_windows = {"norm": (6,), "block.0": (24,), "block.1": (24,), "block.2": (6,)}
+    assert in_windows.items() <= sizes.items()
+    assert [sizes[name] for name in ("swapped", "block.3", "block", "head")] == [(6,)] * 3 + [(5,)]
+    images = torch.randn(2, 3, 8, 8)
+    kept: list[Tensor] = []
+    block.register_forward_hook(lambda _module, _args, output: kept.append(output.clone()))
+    network(images)
+    (chosen,) = select_layers(layers, ["block"])
+    codes = TruncatedNetwork(network, [chosen], relu=True, pool="avg")(images)
+    torch.testing.assert_close(codes["block"], kept[0].relu().mean((1, 2)))
+
+
+def test_a_norm_of_each_head_has_the_channels_of_a_head() -> None:
+    """Neither end grows with the image: heads and channels, or channels and a strip's width."""
+
+    def wiring(m: Any, x: Tensor) -> Any:
+        maps = m.embed(x)
+        heads = maps.flatten(2).unflatten(1, (3, 2)).mT  # images, heads, tokens, channels
+        return m.norm(heads), m.strips(maps.mean(3, keepdim=True))
+
+    network = build(wiring, embed=conv(), norm=nn.LayerNorm(2), strips=nn.Identity())
+    layers = {layer.name: layer for layer in list_layers(network, 8)}
+    assert layers["norm"].channels == 2
+    assert layers["strips"].channels == 6
+
+
+def test_a_shape_of_channels_first_and_last_is_taken_for_channels_first() -> None:
+    """Six channels of 6 × 6, in a network of one size: as many one way as the other."""
+
+    def wiring(m: Any, x: Tensor) -> Any:
+        x = m.first(m.embed(x.reshape(-1, 3, 6, 6)))
+        return m.linear(x.movedim(1, -1))
+
+    parts = {"embed": conv(), "first": nn.Identity(), "linear": nn.Linear(6, 6)}
+    layers = {layer.name: layer for layer in list_layers(build(wiring, **parts), 6)}
+    assert {name: layer.channels_last for name, layer in layers.items()} == {
+        "embed": False,
+        "first": False,
+        "linear": True,
+    }
