@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bottleneck.backbones.layers.forward_error import explain_forward_error, input_channels
+from bottleneck.backbones.sources.inspection.torchscript import open_torchscript
 from bottleneck.backbones.sources.inspection.wrappers import unwrap, unwrap_parts
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError
@@ -75,7 +76,7 @@ def prepare_network(network: nn.Module, size: int) -> nn.Module:
     Raises
     ------
     BackboneError
-        The network takes neither three channels nor one.
+        The network takes neither three channels nor one, or is TorchScript that calls no modules.
 
     Examples
     --------
@@ -85,7 +86,7 @@ def prepare_network(network: nn.Module, size: int) -> nn.Module:
     >>> network(torch.zeros(2, 3, 16, 16)).shape
     torch.Size([2, 8, 14, 14])
     """
-    inner = unwrap(network)
+    inner = open_torchscript(unwrap(network))
     inner.eval()
     unwrap_parts(inner)
     _to_float32_on_cpu(inner)

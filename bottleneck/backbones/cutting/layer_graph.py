@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from bottleneck.backbones.cutting.module_tracer import NETWORK, RESULT, ModuleTracer
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.tracing.functional import make_functional
-from bottleneck.backbones.user_code import describe_error, errors_in_one_line
+from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import BackboneError
 
 
@@ -108,9 +108,8 @@ def trace_layers(network: nn.Module, layers: Sequence[Layer], size: int) -> Laye
     output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
     failure = tracer.failures.get(NETWORK)
     if failure and not (layers and layers[-1].name in output.args[0]):
-        raise BackboneError(
-            f"the network cannot be cut: its forward pass is not traced: {describe_error(failure)}"
-        )
+        with errors_in_one_line("the network cannot be cut: its forward pass is not traced"):
+            raise failure
     if not make_functional(program):
         raise BackboneError(
             "the network cannot be cut: it writes into its maps in a way that is not followed"

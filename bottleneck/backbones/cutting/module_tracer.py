@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import fx, nn
+from torch.jit import ScriptModule
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bottleneck.backbones.layers.layer import Layer
@@ -80,6 +81,8 @@ class ModuleTracer(NetworkTracer):
         try:
             return super()._trace_call(m, forward, args, kwargs)
         except USER_CODE_EXCEPTIONS as error:  # of the module's own code, run on symbols
+            if isinstance(m, ScriptModule):
+                raise  # it has no path: the module that runs it has, and stays whole
             path = self.path_of_module(m)
             self.failures[path] = error
             if path == NETWORK:

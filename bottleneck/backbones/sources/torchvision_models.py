@@ -54,7 +54,8 @@ class TorchvisionModel:
         if Path(self.name).is_file():
             raise BackboneError(
                 f"{self.name} is a file, no model's name: name the network that its weights are "
-                "for, and give the file as `weights`"
+                "for, and give the file as `weights`; or, of TorchScript, path/to/file.py:NAME of "
+                "a function that returns torch.jit.load(file)"
             )
         raise UnknownNameError(
             "model",

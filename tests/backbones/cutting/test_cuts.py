@@ -14,6 +14,7 @@ from bottleneck.backbones.cutting.cuts import Cuts, list_cuts
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.backbones.layers.outputs import find_tensors, follow
+from bottleneck.backbones.preparation import prepare_network
 from bottleneck.errors import BackboneError
 from tests.helpers.brought_networks import build, conv
 from tests.helpers.random_networks import MODULES, Planned, Step, plans
@@ -231,6 +232,15 @@ def test_a_module_that_cannot_be_traced_stays_whole() -> None:
 def test_a_network_that_cannot_be_traced_says_why(network: nn.Module) -> None:
     with pytest.raises(BackboneError, match=r"cannot be cut: .*float\(\).*\.py, line"):
         cuts_of(network)
+
+
+@pytest.mark.filterwarnings("ignore")  # that TorchScript is deprecated
+def test_torchscript_has_no_cuts_and_says_why_and_is_one_layer_of_a_plain_network() -> None:
+    script = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    with pytest.raises(BackboneError, match=r"^a TorchScript program \(Sequential\) .*nn.Module"):
+        cuts_of(prepare_network(nn.DataParallel(script), SIZE))
+    mixed = nn.Sequential(nn.Conv2d(3, 3, 1), script, nn.Flatten(), nn.Linear(784, 2))
+    assert cuts_of(prepare_network(mixed, SIZE)).layers == ("0", "1", "2")
 
 
 def test_functions_behind_the_last_layer_do_not_matter() -> None:
