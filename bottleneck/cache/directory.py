@@ -16,6 +16,7 @@ from bottleneck.cache.format.shard import OpenShard, ShardHeader, read_header
 from bottleneck.data import ImageTable, ViewRecipe
 from bottleneck.errors import ShardError
 from bottleneck.model_reference import ModelReference
+from bottleneck.runtime import escape_unprintable
 from bottleneck.spec import Spec
 
 REMOVED = "removed: it is no longer among the images"
@@ -257,6 +258,18 @@ class CacheDirectory:
             return "of another cache"
         if header.rows != self.rows(shard):
             return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"
+        return self._wrong_removal(header)
+
+    def _wrong_removal(self, header: ShardHeader) -> str:
+        """Return which image a shard has as removed although it is there; empty if it has none.
+
+        Of two runs at once, one without some images may replace shards of one with them.
+        """
+        removed = (header.start + i for i, why in header.rejected.items() if why == REMOVED)
+        for row in removed:
+            if self.images.size[row] >= 0:
+                name = escape_unprintable(self.images.path[row])
+                return f"from when {name} was removed, which is there again"
         return ""
 
     def verify_open(self, series: SeriesLike, shard: int, opened: OpenShard) -> None:

@@ -1,15 +1,19 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bottleneck.cache.directory import REMOVED
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import (
     open_cache,
 )
 from bottleneck.errors import ShardError
-from tests.helpers.shards import missing_shards
+from tests.helpers.format_reader import Reader
+from tests.helpers.shards import forge, missing_shards, reasons
 
 
 def test_a_cache_has_layers_shards_and_rows(cache: Path) -> None:
@@ -58,6 +62,25 @@ def test_a_shard_must_hold_the_rows_and_images_of_its_number(cache: Path) -> Non
         for others in (images[::-1], images[:3], [*images[:3], "other.jpg"]):
             with pytest.raises(ShardError, match=r"00004\.h5 holds other images than images\.csv"):
                 shard.require_images(rows, others)
+
+
+def test_a_shard_of_a_run_without_an_image_that_is_there_is_missing(cache: Path) -> None:
+    path = open_cache(cache).shard_path("layer2", 1)
+
+    def without_row_11(shard: Any) -> None:
+        shard["valid"][3], shard["reason"][3] = False, REMOVED
+
+    forge(path, hdf5=without_row_11, header=lambda header: header.update(rejected={"3": REMOVED}))
+    found = open_cache(cache)
+    assert missing_shards(found, "layer2") == [1]
+    assert [rows.start for rows, _ in Reader(cache).done("layer2")] == [0, 16, 24, 32]
+    name = found.images.path[11]
+    why = f"from when {name} was removed, which is there again"
+    assert reasons(cache) == {"codes/layer2/00001.h5": why}
+    size = found.images.size.copy()
+    size[11] = -1
+    replace(found.images, size=size).write_csv(cache / "images.csv")
+    assert missing_shards(open_cache(cache), "layer2") == []  # it is removed
 
 
 def test_rows_are_divided_among_their_shards(cache: Path) -> None:

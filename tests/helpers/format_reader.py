@@ -129,6 +129,8 @@ class Reader:
             header = read_envelope(path, b"bottleneck-shard %d" % self.version)
             if header is None or not self._is_of(header, layer, view, rows) or self._unsure(rows):
                 continue
+            if self._lacks_an_image(header, rows):
+                continue
             assert header["sha256"] == sha256(path.read_bytes().split(b"\n", 2)[2])
             with h5py.File(path, "r", locking=False) as shard:
                 known = (shard.attrs["format"], int(shard.attrs["format_version"]))
@@ -156,6 +158,11 @@ class Reader:
     def _unsure(self, rows: range) -> bool:
         images = [self.images[row] for row in rows]
         return any(int(i["size"]) >= 0 and int(i["mtime_ns"]) == -1 for i in images)
+
+    def _lacks_an_image(self, header: dict[str, Any], rows: range) -> bool:
+        removed = "removed: it is no longer among the images"
+        gone = [rows[int(i)] for i, why in header["rejected"].items() if why == removed]
+        return any(int(self.images[row]["size"]) >= 0 for row in gone)
 
     def read(self, layer: str, view: int = 0) -> Reading:
         types: list[str] = []
