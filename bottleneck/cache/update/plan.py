@@ -18,6 +18,7 @@ were replaced already have the present digests and are kept, others are stale.
 Tasks write one table, each with new times for rows of its own shards only; of all others it keeps
 what the table has. If two write at the same time, the sizes and times of one are lost, and its
 images are compared once more by a later run. No task removes or replaces another task's shards.
+A run ends before step 2 if another one has added images since the table was read.
 """
 
 import dataclasses
@@ -95,16 +96,21 @@ class CacheUpdate:
         ------
         SpecMismatchError
             Another process has created a cache of another spec or layout since.
+        CacheError
+            Another process has added images since. Nothing has been written.
         OSError
             A file could not be written.
         """
-        cache = self.cache
+        cache, now = self.cache, self._read_table()
+        table = self._merge(self._until_finished, now)
+        if len(table) > len(self._until_finished):  # this run would not make their shards
+            raise _changed_meanwhile(cache.path)
         if self.new and is_cache(cache.path):  # another task of the same run was faster
             _require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
         if self.changes.added or self.stale:
             # They would lack the new rows, or mark rows valid whose codes are stale.
             delete_derived_files(cache)
-        cache = self._write(self._until_finished)
+        cache = self._write(table, now)
         if self._opened is not None and self._opened.manifest == cache.manifest:
             return cache
         self._write_manifest()  # last
@@ -142,6 +148,8 @@ class CacheUpdate:
 
         Raises
         ------
+        CacheError
+            Another process has put other images into its rows since.
         OSError
             A file could not be written or removed.
         """
@@ -154,21 +162,41 @@ class CacheUpdate:
             cache.shard_path(stale_series, shard).unlink(missing_ok=True)
         if self._until_finished is self.cache.images:
             return cache
-        return dataclasses.replace(self._write(self.cache.images), manifest=cache.manifest)
+        now = self._read_table()
+        written = self._write(self._merge(self.cache.images, now), now)
+        return dataclasses.replace(written, manifest=cache.manifest)
 
     def _is_stale(self, series: Series, shard: int) -> bool:
         rows = [row for row in self.cache.rows(shard) if row in self._digests]
         then = stored_digests(self.cache, shard, rows).get(series, {})
         return any(self._digests[row] != digest for row, digest in then.items())
 
-    def _write(self, table: ImageTable) -> Cache:
-        """Write a table, with the sizes and times that other tasks have written since."""
-        path = self.cache.path / "images.csv"
-        if self._opened is not None and table is not self._opened.images:
-            own = _own_rows(len(table), self.cache.layout.shard_size, self._task)
-            table = _with_stamps_of_other_tasks(table, path, own, known=self._opened.images)
-        table.write_csv(path)
+    def _write(self, table: ImageTable, now: ImageTable | None) -> Cache:
+        if table != now:
+            table.write_csv(self.cache.path / "images.csv")
         return dataclasses.replace(self.cache, images=table)
+
+    def _read_table(self) -> ImageTable | None:
+        """Return the table as it is on the disk now; None unless there is an intact one."""
+        known = self._opened.images if self._opened is not None else self.cache.images
+        if not is_cache(self.cache.path):
+            return None  # images.csv alone is left by a run that ended early
+        try:
+            return ImageTable.read_csv(self.cache.path / "images.csv", known=known)
+        except (FileNotFoundError, ImagesTableError):
+            return None
+
+    def _merge(self, table: ImageTable, now: ImageTable | None) -> ImageTable:
+        """Return a table with the rows, sizes and times that other runs have written since."""
+        if now is None or (self._opened is not None and now is self._opened.images):
+            return table
+        if not all(map(operator.eq, now.path, table.path)):  # of the rows that both have
+            raise _changed_meanwhile(self.cache.path)
+        own = _own_rows(len(table), self.cache.layout.shard_size, self._task)
+        if len(now) > len(table):
+            return _with_stamps_of(now, table, np.flatnonzero(own))
+        others = np.flatnonzero(~own[: len(now)] & table.exists[: len(now)])
+        return _with_stamps_of(table, now, others)
 
 
 def plan_update(
@@ -303,24 +331,11 @@ def _with_unsure_time(table: ImageTable, found: ContentComparison) -> ImageTable
     return dataclasses.replace(table, mtime_ns=mtime)
 
 
-def _with_stamps_of_other_tasks(
-    table: ImageTable, path: Path, own: NDArray[np.bool_], *, known: ImageTable
-) -> ImageTable:
-    """Return a table with the sizes and times that the file has for the rows of other tasks.
-
-    Rows that another task has appended in the meantime stay. A file of other images is ignored.
-    """
-    try:
-        now = ImageTable.read_csv(path, known=known)
-    except (FileNotFoundError, ImagesTableError):
-        return table
-    same_images = all(map(operator.eq, now.path, table.path))  # of the rows that both have
-    if now is known or not same_images:
-        return table
-    if len(now) > len(table):
-        return _with_stamps_of(now, table, np.flatnonzero(own))
-    others = np.flatnonzero(~own[: len(now)] & table.exists[: len(now)])
-    return _with_stamps_of(table, now, others)
+def _changed_meanwhile(path: Path) -> CacheError:
+    return CacheError(
+        f"another run has added images to cache {path} meanwhile: run the same "
+        "`bottleneck.extract` again"
+    )
 
 
 def _require_free(path: Path) -> None:

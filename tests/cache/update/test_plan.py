@@ -14,6 +14,7 @@ from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update.merge import ImageChanges
 from bottleneck.cache.update.plan import CacheUpdate, plan_update
 from bottleneck.cache.verify import verify
+from bottleneck.data.image_source import ImageSource
 from bottleneck.data.images import open_images
 from bottleneck.errors import CacheError, SpecMismatchError
 from bottleneck.runtime.schedulers.array_task import ArrayTask
@@ -569,6 +570,52 @@ def test_rows_that_another_run_appends_in_the_meantime_stay(
     assert len(again.cache.images) == len(open_cache(first.path).images) == 39
     last = extract_tiny(photos)
     assert (last.changes, last.changes.touched, last.rows) == (ImageChanges(), 0, 0)
+
+
+def sources_of_other_images(photos: Path) -> list[ImageSource]:
+    """The photographs alone, then with two others each."""
+    sources = [open_images(photos)]
+    for label in ("aardvarks", "zebras"):
+        write_photographs(photos / "train" / label, 2, label=label)
+        sources.append(open_images(photos))
+        shutil.move(photos / "train" / label, photos.with_name(label))
+    return sources
+
+
+def test_images_that_another_run_has_added_meanwhile_are_not_dropped(
+    photos: Path, first: Cache
+) -> None:
+    as_before = plan_update(first.path, open_images(photos), **facts(first))
+    touch(photos / first.images.path[11], 999)
+    changing, adding, adding_others = (
+        plan_update(first.path, source, **facts(first))
+        for source in sources_of_other_images(photos)
+    )
+    adding.apply()
+    before = contents(first.path)
+    for plan in (as_before, changing, adding_others):
+        with pytest.raises(CacheError, match=r"another run has added images to cache .* again"):
+            plan.apply()
+        assert contents(first.path) == before
+    adding_others.cache.images.write_csv(first.path / "images.csv")  # at the same moment
+    with pytest.raises(CacheError, match="another run has added images"):
+        adding.finish(adding.cache, [])
+
+
+def test_a_cache_that_another_run_creates_meanwhile_keeps_its_images(
+    photos: Path, first: Cache, tmp_path: Path
+) -> None:
+    plans = [
+        plan_update(tmp_path / "new", source, **facts(first))
+        for source in sources_of_other_images(photos)
+    ]
+    plans[1].apply()
+    before = contents(tmp_path / "new")
+    for plan in (plans[0], plans[2]):
+        with pytest.raises(CacheError, match="another run has added images"):
+            plan.apply()
+        assert contents(tmp_path / "new") == before
+    assert open_cache(tmp_path / "new").images == plans[1].cache.images
 
 
 # Kills
