@@ -266,16 +266,16 @@ def test_images_to_encode_and_disk_space_are_printed_before_the_work(
     usage = shutil.disk_usage("/")._replace(free=52 * 10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda _place: usage)
     extract = ("extract", photos, "-o", "new", *TINY, "--shard-size", 8)
-    # 5 shards of 16 kB and 36 rows of 400 B, and 8 and 10 values in float16
+    # 5 shards of 16 kB, 36 rows of 320 B and 8 and 10 values in float16, and 136 texts of 29 B
     first = run(*extract, "--layer", "layer3")
     found = "36 images, 3 classes, train 24, val 12\n"
     assert first.stderr == found + (
-        "36 images to encode at layer2 (8), layer3 (10): at most 190 kB, 52 GB free on the disk\n"
+        "36 images to encode at layer2 (8), layer3 (10): at most 192 kB, 52 GB free on the disk\n"
     )
     assert run(*extract).stderr == found  # nothing to do
     task = run(*extract, "--layer", "fc", "--task", "1/2", "--json")
     assert task.stderr == found + (
-        "16 images to encode at fc (4): at most 38.5 kB, 52 GB free on the disk\n"
+        "16 images to encode at fc (4): at most 38.9 kB, 52 GB free on the disk\n"
     )
     assert json.loads(task.stdout)["encoded"] == 16
 
@@ -293,7 +293,9 @@ def test_the_images_are_said_before_the_network_is_built(run: Run, photos: Path)
 @pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_is_refused_before_any_work(run: Run, photos: Path, tmp_path: Path) -> None:
     result = run("extract", photos, "-o", "new", *TINY)
-    refused(result, "36 images", "31 kB", "20 kB free", "--pool avg", "--dtype float16", "--force")
+    refused(
+        result, "36 images", "29.7 kB", "20 kB free", "--pool avg", "--dtype float16", "--force"
+    )
     assert not (tmp_path / "new").exists()
 
 
@@ -301,7 +303,7 @@ def test_a_full_disk_is_refused_before_any_work(run: Run, photos: Path, tmp_path
 def test_force_goes_on(run: Run, photos: Path, tmp_path: Path) -> None:
     result = run("extract", photos, "-o", "new", *TINY, "--force")
     assert result.exit_code == 0
-    assert result.stderr.endswith("at most 31 kB, 20 kB free on the disk\n")
+    assert result.stderr.endswith("at most 29.7 kB, 20 kB free on the disk\n")
     assert len(stored(tmp_path / "new")) == 36
 
 
