@@ -39,7 +39,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        `path` is a folder, or the disk refused the bytes, the sync or the rename.
+        `path` is a folder, or the disk refused the bytes, the sync or the rename. It names `path`.
     """
     if path.is_dir():  # the rename would fail, and name the temporary file
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -50,15 +50,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = path.parent / name
     # Open from before the first byte until after the last: a network file system may report lost
     # bytes only at the sync, and only through a handle that was open when they were written.
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    with _naming(path):
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            yield temporary
+            os.fsync(handle)
+            temporary.replace(path)
+            fsync_path(path.parent)  # the rename itself lives in the folder
+        finally:
+            os.close(handle)
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have errors name a file, where they name its temporary file or, as a write's do, none."""
     try:
-        yield temporary
-        os.fsync(handle)
-        temporary.replace(path)
-        fsync_path(path.parent)  # the rename itself lives in the folder
-    finally:
-        os.close(handle)
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno and (error.filename is None or str(error.filename).endswith(_MARK)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -92,6 +94,28 @@ def test_a_failed_sync_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space left"):
         write_text_atomic(tmp_path / "a.txt", "x")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("owner", [(os, "open"), (os, "fsync"), (Path, "replace")])
+def test_what_the_disk_refuses_has_the_name_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: tuple[object, str]
+) -> None:
+    def refuse(*names: object, **_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", *map(str, names[:1] * by_name))
+
+    by_name = owner[1] != "fsync"  # a sync and a write know no name
+    monkeypatch.setattr(*owner, refuse)
+    path = tmp_path / "new.txt"
+    with pytest.raises(OSError, match=f"No space left on device: '{re.escape(str(path))}'$"):
+        write_text_atomic(path, "bytes")
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError, match=r"absent'$"),
+        atomic_write(tmp_path / "new.txt"),
+    ):
+        (tmp_path / "absent").read_bytes()
 
 
 def test_names_of_any_bytes_can_be_written(tmp_path: Path) -> None:
