@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from bottleneck.cache.format.paths import has_shards
 from bottleneck.cache.format.series import Series
 from bottleneck.data import ViewRecipe
 from bottleneck.errors import CacheError, UnsupportedCacheError, format_error
@@ -245,9 +246,12 @@ def require_cache(path: Path) -> None:
     CacheError
         It contains no ``spec.json``.
     """
-    if not is_cache(path):
-        found = ", which is a file" if path.is_file() else " (no spec.json in it)"
-        raise CacheError(f"no cache at {path}{found}: `bottleneck.extract` makes one")
+    if is_cache(path):
+        return
+    if has_shards(path):  # half of a copy
+        raise CacheError(f"{path}: spec.json is absent: {RESTORE}")
+    found = ", which is a file" if path.is_file() else " (no spec.json in it)"
+    raise CacheError(f"no cache at {path}{found}: `bottleneck.extract` makes one")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -42,6 +42,17 @@ def list_series(cache: Path) -> list[Series]:
     return [Series(layer, view) for layer in sorted(last) for view in range(last[layer] + 1)]
 
 
+def has_shards(cache: Path) -> bool:
+    """Return whether a directory has a shard of any series by its name.
+
+    Examples
+    --------
+    >>> has_shards(Path("tests/data/before/cache")), has_shards(Path("tests"))
+    (True, False)
+    """
+    return any(list_shards(series_dir(cache, series)) for series in list_series(cache))
+
+
 def list_foreign(cache: Path) -> list[Path]:
     """Return the folders among those of the layers that are of no series, sorted."""
     return sorted(folder for folder in _subfolders(cache / "codes") if not _series_of(folder))

@@ -38,7 +38,9 @@ from bottleneck.cache.format.manifest import (
     is_cache,
     manifest_text,
     read_manifest,
+    require_cache,
 )
+from bottleneck.cache.format.paths import has_shards
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.index import delete_derived_files
 from bottleneck.cache.store import Cache, open_cache
@@ -344,6 +346,8 @@ def _require_free(path: Path) -> None:
     others = sorted(set(names) - {"images.csv"})
     if is_cache(path):
         return  # another process has created it in the meantime
+    if has_shards(path):
+        require_cache(path)  # says how to restore one that has lost its spec.json
     nearest = next(p for p in (path, *path.parents) if os.path.lexists(p))
     if not nearest.is_dir() or others:
         what = f"it holds {others[0]}" if others else _not_a_folder(path, nearest)

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +375,21 @@ def test_a_directory_in_use_is_refused(photos: Path, extract_tiny: Extract, tmp_
     with pytest.raises(CacheError, match="is not a cache"):
         extract_tiny(photos, out)
     assert not (out / "spec.json").exists()
+
+
+def test_a_cache_without_its_manifest_is_to_be_repaired(
+    photos: Path, cache: Path, extract_tiny: Extract
+) -> None:
+    (cache / "spec.json").unlink()
+    before = contents(cache)
+    for call in (open_cache, partial(extract_tiny, photos)):
+        with pytest.raises(CacheError, match=r"spec\.json is absent: `bottleneck\.repair`"):
+            call(cache)
+    assert contents(cache) == before
+    shutil.rmtree(cache / "codes" / "layer2")
+    shutil.rmtree(cache / "codes" / "layer3")  # and there is no shard to restore it from
+    with pytest.raises(CacheError, match="is not a cache, it holds codes"):
+        extract_tiny(photos, cache)
 
 
 @pytest.mark.parametrize("below", ["", "new", "new/cache"])
