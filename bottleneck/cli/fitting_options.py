@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bottleneck.cli.option_groups import Decorator, option_group
 from bottleneck.cli.options import (
     class_weight_option,
     labels_option,
     memory_option,
     names_option,
-    option_group,
     take,
 )
 from bottleneck.cli.types import GridOfC, Views
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 feature_options = option_group(
+    "Codes",
     names_option(
         "--layer",
         "layers",
@@ -33,50 +34,55 @@ feature_options = option_group(
     ),
 )
 
-# The search for C and the scaling, but --cv, which commands have.
-search_options = option_group(
-    click.option(
-        "--c",
-        type=GridOfC(),
-        default="auto",
-        show_default=True,
-        help="Values of C to compare by cross-validation.",
-    ),
-    click.option(
-        "--scaling",
-        "--preprocess",
-        "scaling",
-        type=click.Choice(["standardize", "sqrt", "l2", "none", "auto"]),
-        default="standardize",
-        show_default=True,
-        help="Scaling of each layer's codes, fitted on training folds alone. sqrt: signed "
-        "square roots, standardized; auto: the best of these.",
-    ),
-    click.option(
-        "--metric",
-        type=click.Choice(["accuracy", "balanced", "macro_f1"]),
-        default="accuracy",
-        show_default=True,
-        help="Metric that cross-validation maximises; with several labels an image always mean "
-        "average precision.",
-    ),
-    click.option(
-        "--rule",
-        type=click.Choice(["best", "1se"]),
-        default="best",
-        show_default=True,
-        help="1se: the smallest C within one standard error of the best.",
-    ),
-    click.option(
-        "--nested",
-        is_flag=True,
-        help="Also judge the choice itself, in outer folds; takes about as many times longer "
-        "as there are folds.",
-    ),
-)
+
+def search_options(cv: Decorator) -> Decorator:
+    """Return the options of the search for C and the scaling, with a command's own ``--cv``."""
+    return option_group(
+        "Choice of C and scaling",
+        cv,
+        click.option(
+            "--c",
+            type=GridOfC(),
+            default="auto",
+            show_default=True,
+            help="Values of C to compare by cross-validation.",
+        ),
+        click.option(
+            "--scaling",
+            "--preprocess",
+            "scaling",
+            type=click.Choice(["standardize", "sqrt", "l2", "none", "auto"]),
+            default="standardize",
+            show_default=True,
+            help="Scaling of each layer's codes, fitted on training folds alone. sqrt: signed "
+            "square roots, standardized; auto: the best of these.",
+        ),
+        click.option(
+            "--metric",
+            type=click.Choice(["accuracy", "balanced", "macro_f1"]),
+            default="accuracy",
+            show_default=True,
+            help="Metric that cross-validation maximises; with several labels an image always mean "
+            "average precision.",
+        ),
+        click.option(
+            "--rule",
+            type=click.Choice(["best", "1se"]),
+            default="best",
+            show_default=True,
+            help="1se: the smallest C within one standard error of the best.",
+        ),
+        click.option(
+            "--nested",
+            is_flag=True,
+            help="Also judge the choice itself, in outer folds; takes about as many times longer "
+            "as there are folds.",
+        ),
+    )
+
 
 training_options = option_group(
-    search_options,
+    "Training",
     class_weight_option,
     labels_option,
     memory_option("Memory for training, such as 8G.  [half of the free memory]"),

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from bottleneck import open_executor
+from bottleneck.cli.option_groups import Decorator, option_group
 from bottleneck.cli.types import PATH, Names, Numbers, Range, Size
 from bottleneck.errors import InvalidOptionError
 from bottleneck.input_transform import DECODERS, FITS, INTERPOLATIONS
@@ -18,26 +19,17 @@ from bottleneck.runtime import BACKENDS, PRECISIONS, RUNTIMES, Executor
 if TYPE_CHECKING:
     from bottleneck.extraction import ViewOptions
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 T = TypeVar("T")
 
-
-def option_group(*options: Decorator) -> Decorator:
-    """Return a decorator that adds options to a command, in the order of its help text."""
-
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
+# Headings in help texts.
+_COMPUTATION, _WORKERS = "Computation", "Several processes or machines"
 
 json_option = click.option("as_json", "--json", is_flag=True, help="Print JSON for programs.")
 
 force_option = click.option("--force", is_flag=True, help="Run even if the disk is too small.")
 
 shard_options = option_group(
+    _COMPUTATION,
     click.option(
         "--workers",
         type=int,
@@ -72,6 +64,7 @@ def device_option(what: str = "Device") -> Decorator:
 
 
 device_options = option_group(
+    _COMPUTATION,
     device_option(),
     click.option(
         "--runtime",
@@ -96,6 +89,7 @@ device_options = option_group(
 _scheduler_option = click.option("--scheduler", metavar="ADDRESS", help="Of Dask: tcp://host:8786.")
 
 executor_options = option_group(
+    _WORKERS,
     click.option(
         "--backend",
         type=click.Choice(BACKENDS),
@@ -175,6 +169,7 @@ def names_option(option: str, parameter: str, **attributes: Any) -> Decorator:
 
 # These decide codes.
 network_options = option_group(
+    "Network and codes",
     click.option(
         "--model",
         required=True,
@@ -220,6 +215,7 @@ network_options = option_group(
 
 # These replace fields of the transform that the weights come with.
 transform_options = option_group(
+    "Preprocessing, in place of that of the weights",
     click.option(
         "--resize",
         type=click.IntRange(min=1),
@@ -262,6 +258,7 @@ transform_options = option_group(
 
 # Other pictures that are made of each image.
 view_options = option_group(
+    "Views",
     click.option(
         "--views",
         type=int,
@@ -319,6 +316,7 @@ def take_transform(options: dict[str, Any]) -> dict[str, Any]:
 
 # For a network that has moved since extraction.
 relocated_model_options = option_group(
+    "Network, if it has moved",
     click.option(
         "--model",
         callback=require_typed_code,
@@ -335,6 +333,7 @@ views_option = click.option(
 )
 
 cluster_options = option_group(
+    _WORKERS,
     click.option(
         "--backend", type=click.Choice(["dask"]), help="Compute on a Dask cluster.  [this machine]"
     ),

@@ -2,18 +2,19 @@
 
 import click
 
+from bottleneck.cli.option_groups import option_group
 from bottleneck.cli.options import (
     class_weight_option,
     device_option,
     labels_option,
     memory_option,
     names_option,
-    option_group,
     require_typed_code,
 )
 from bottleneck.cli.types import Views
 
-_source_options = option_group(
+source_options = option_group(
+    "Network, layer and views",
     click.option(
         "--model",
         callback=require_typed_code,
@@ -40,7 +41,8 @@ _source_options = option_group(
     labels_option,
 )
 
-_recipe_options = option_group(
+recipe_options = option_group(
+    "Training",
     click.option(
         "--init",
         type=click.Choice(["head", "fresh", "mlp"]),
@@ -84,7 +86,8 @@ _recipe_options = option_group(
     ),
 )
 
-_machine_options = option_group(
+machine_options = option_group(
+    "Computation",
     click.option(
         "--precision",
         type=click.Choice(["float32", "bfloat16"]),
@@ -97,6 +100,3 @@ _machine_options = option_group(
         "Memory for maps, such as 8G; others are read as needed.  [half of what is free]"
     ),
 )
-
-# Of the command, but those of the network and its images.
-tuning_options = option_group(_source_options, _recipe_options, _machine_options)

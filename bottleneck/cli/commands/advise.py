@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from bottleneck.cli.command_line import command_line
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import json_option, labels_option, memory_option, names_option
 from bottleneck.cli.output import print_either, read_labels
 from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("cache", type=PATH)
 @names_option(
     "--layer",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     json_option,
     labels_option,
@@ -16,7 +17,7 @@ from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("cache", type=PATH)
 @names_option(
     "--layer",

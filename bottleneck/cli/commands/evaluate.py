@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     device_options,
     json_option,
@@ -17,7 +18,7 @@ from bottleneck.cli.output import print_notes, print_result, read_images, read_l
 from bottleneck.cli.types import PATH
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("head", type=PATH)
 @click.argument("target", metavar="CACHE|IMAGES", type=PATH)
 @click.option("--split", help="Split to measure on.  [the held-out one: test, or else val]")

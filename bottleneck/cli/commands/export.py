@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import json_option, overwrite_option, relocated_model_options
 from bottleneck.cli.output import print_result
 from bottleneck.cli.types import PATH
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("head", type=PATH)
 @click.option(
     "-o",

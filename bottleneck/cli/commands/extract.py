@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from bottleneck.cli.interrupts import note_kept_shards
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     device_options,
     executor_options,
@@ -26,7 +27,7 @@ from bottleneck.cli.progress import extraction_progress
 from bottleneck.cli.types import PATH, Task
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("images", type=PATH)
 @click.option("-o", "--out", type=PATH, required=True, help="The cache's directory.")
 @network_options

@@ -6,7 +6,13 @@ from typing import Any, Literal
 
 import click
 
-from bottleneck.cli.fitting_options import feature_options, take_search_options, training_options
+from bottleneck.cli.fitting_options import (
+    feature_options,
+    search_options,
+    take_search_options,
+    training_options,
+)
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     cluster_options,
     json_option,
@@ -18,18 +24,20 @@ from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH, RequiredChoice
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("cache", type=PATH)
 @click.option(
     "--clf", type=RequiredChoice(["svm", "softmax"]), required=True, help="Classifier to train."
 )
 @feature_options
-@click.option(
-    "--cv",
-    type=int,
-    default=5,
-    show_default=True,
-    help="Number of folds; 0 for no cross-validation.",
+@search_options(
+    click.option(
+        "--cv",
+        type=int,
+        default=5,
+        show_default=True,
+        help="Number of folds; 0 for no cross-validation.",
+    )
 )
 @training_options
 @cluster_options

@@ -2,11 +2,12 @@
 
 import click
 
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import json_option, require_typed_code
 from bottleneck.cli.output import print_either, print_notes
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", callback=require_typed_code)
 @click.option(
     "--weights", default="DEFAULT", show_default=True, help="Decide the size of the input."

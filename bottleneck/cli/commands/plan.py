@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     device_options,
     json_option,
@@ -21,7 +22,7 @@ from bottleneck.cli.types import PATH
 from bottleneck.runtime import format_count
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("images", type=PATH)
 @network_options
 @device_options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     device_options,
     overwrite_option,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _BY_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".txt": "table", "": "table"}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("head", type=PATH)
 @click.argument("images", nargs=-1, required=True)
 @click.option(

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     device_option,
     json_option,
@@ -18,7 +19,7 @@ from bottleneck.cli.progress import shown_progress
 from bottleneck.cli.types import PATH, Size
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("cache", type=PATH)
 @click.argument("head", type=PATH)
 @click.option(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import json_option, names_option
 from bottleneck.cli.output import print_result
 from bottleneck.cli.types import PATH
@@ -13,7 +14,7 @@ INCOMPLETE = 3  # exit code: to be waited for; 1 and 2 are errors, which do not 
 WITHOUT_CODES = 1
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("cache", type=PATH)
 @names_option(
     "--layer",

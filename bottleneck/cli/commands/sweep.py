@@ -7,7 +7,13 @@ import click
 from click.core import ParameterSource
 
 from bottleneck.cli.command_line import command_line
-from bottleneck.cli.fitting_options import feature_options, take_search_options, training_options
+from bottleneck.cli.fitting_options import (
+    feature_options,
+    search_options,
+    take_search_options,
+    training_options,
+)
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     executor_options,
     json_option,
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     from bottleneck.fitting import SweepResult
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("cache", type=PATH)
 @feature_options
 @names_option(
@@ -32,8 +38,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Classifier, svm or softmax; may be given several times.",
 )
-@click.option(
-    "--cv", type=click.IntRange(min=2), default=5, show_default=True, help="Number of folds."
+@search_options(
+    click.option(
+        "--cv", type=click.IntRange(min=2), default=5, show_default=True, help="Number of folds."
+    )
 )
 @training_options
 @executor_options

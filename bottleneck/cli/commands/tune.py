@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from bottleneck.cli.interrupts import note_kept
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     json_option,
     overwrite_option,
@@ -16,13 +17,15 @@ from bottleneck.cli.options import (
 )
 from bottleneck.cli.output import print_either, read_images, read_labels
 from bottleneck.cli.progress import tuning_progress
-from bottleneck.cli.tuning_options import tuning_options
+from bottleneck.cli.tuning_options import machine_options, recipe_options, source_options
 from bottleneck.cli.types import PATH
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", metavar="CACHE|IMAGES", type=PATH)
-@tuning_options
+@source_options
+@recipe_options
+@machine_options
 @transform_options
 @click.option("-o", "--out", type=PATH, help="File of the result.  [tail-LAYER.safetensors]")
 @overwrite_option

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from bottleneck.cli.interrupts import note_kept_shards
+from bottleneck.cli.option_groups import Command
 from bottleneck.cli.options import (
     device_options,
     force_option,
@@ -21,7 +22,7 @@ from bottleneck.cli.types import PATH
 from bottleneck.errors import InvalidOptionError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("cache", type=PATH)
 @click.option(
     "--repair", "images", type=PATH, help="Extract damaged shards again from these images."
