@@ -108,6 +108,10 @@ def test_the_version_is_the_packages(run: Run) -> None:
     assert run("--version").stdout == f"bottleneck, version {__version__}\n"
 
 
+def test_the_list_of_commands_cuts_no_line_off(run: Run) -> None:
+    assert "..." not in run("--help").output.partition("Commands:")[2]
+
+
 def test_no_command_at_all_shows_the_help(run: Run) -> None:
     result = run()
     assert result.exit_code == 2

@@ -39,7 +39,7 @@ def audit(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Find what a person should look at: duplicates, leaks, suspect labels, outliers.
+    """Find duplicates, leaks, suspect labels and outliers.
 
     Needs no GPU, no images and no weights. Duplicates are images with the same bytes, and near
     ones, whose codes are closer than chance puts unrelated images. Leaks are held-out images with

@@ -28,7 +28,7 @@ from bottleneck.cli.types import PATH
 @device_options
 @json_option
 def evaluate(head: Path, target: Path, labels: Path | None, as_json: bool, **options: Any) -> None:
-    """Measure the accuracy of a head or a tuned tail on labelled images.
+    """Measure the accuracy of a head or a tail on labelled images.
 
     CACHE|IMAGES is a cache of the same spec, or images as `extract` takes them. Images of a class
     that the head does not know are counted, and are not in the score.

@@ -45,7 +45,7 @@ from bottleneck.cli.types import PATH
 @relocated_model_options
 @json_option
 def export(head: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Write a head or a tuned tail with its network as one file for other programs.
+    """Write a head or a tail and its network as one file.
 
     ONNX and TorchScript hold everything behind the resizing of an image: normalisation, network,
     pooling, scaling, classifier and calibration, in float32. scikit-learn's file holds the head

@@ -58,7 +58,7 @@ def report(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write one HTML page about a cache and a head, to look at and to send.
+    """Write one HTML page about a cache and a head.
 
     The page has the verdict with its interval, a table of the classes, the confusion matrix whose
     cells open their images, the most confident mistakes, labels to check, near duplicates,
