@@ -68,18 +68,21 @@ def extract(
 ) -> None:
     """Cache the codes of images at some layers.
 
-    Runs the frozen network once over IMAGES: a directory of class folders, one with train/ val/
-    test/ of class folders, a flat directory, or a CSV with path[,label][,split][,group]. Splits and
-    columns are known by their usual names too, such as validation or filename. IMAGES may also be
-    tar archives (one, a directory of them, or 'a-{000..127}.tar'), with class folders or
-    WebDataset's key.cls, key.json or key.txt beside each image; Parquet files of Hugging Face's
-    datasets; MedMNIST's .npz; or .h5 with images and labels. Run again, it makes only what is
-    missing; with new images, the last shard is made again where it is not full. It first prints
-    what it found, which files it passes over, and an estimate of the disk space, and refuses to
-    start if the disk is too small. At the end it counts images with the same bytes. The weights
-    define the image preprocessing; --resize, --crop, --mean, --std, --interpolation, --fit, --range
-    and --decoder replace parts of it. A --model file.py:factory is executed. The network that it
-    returns may have an attribute `preprocess`: a dictionary of these fields.
+    Runs the frozen network once over IMAGES. It first prints what it found, which files it passes
+    over, and an estimate of the disk space, and refuses to start if the disk is too small. At the
+    end it counts images with the same bytes. Run again, it makes only what is missing; with new
+    images, the last shard is made again where it is not full.
+
+    IMAGES is a directory of class folders, one with train/ val/ test/ of class folders, a flat
+    directory, or a CSV with path[,label][,split][,group]. Splits and columns are known by their
+    usual names too, such as validation or filename. It may also be tar archives (one, a directory
+    of them, or 'a-{000..127}.tar'), with class folders or WebDataset's key.cls, key.json or key.txt
+    beside each image; Parquet files of Hugging Face's datasets; MedMNIST's .npz; or .h5 with images
+    and labels.
+
+    The weights define the preprocessing of images; --resize and the options below it replace parts
+    of it. A --model file.py:factory is executed. The network that it returns may have an attribute
+    `preprocess`: a dictionary of these fields.
 
     With --views N, N − 1 other pictures of each image are encoded too: mirrored, cut elsewhere, as
     --augment says. Each costs a forward pass and the space of the image's codes; images are decoded
