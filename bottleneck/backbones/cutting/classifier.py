@@ -1,7 +1,6 @@
 """The classifier of a network: the last linear layer, which gives its logits."""
 
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -9,7 +8,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.dropout import _DropoutNd
 
 from bottleneck.backbones.cutting.layer_graph import LayerGraph
-from bottleneck.backbones.tracing.operations import module_of, operation
+from bottleneck.backbones.tracing.operations import attribute_of, module_of, operation
 
 # Activations, which follow a hidden layer and never logits.
 _ACTIVATIONS = {
@@ -56,20 +55,20 @@ def find_classifier(graph: LayerGraph, network: nn.Module) -> ClassifierLayer | 
         return None
     result = max(graph.vectors, key=graph.order.__getitem__)
     path = [node for node in graph.ancestors(result) if node in graph.dependent]
-    weights = {node: weight for node in path if (weight := last_weight(graph, node)) is not None}
+    weights = {node: weight for node in path if (weight := last_weight(node)) is not None}
     if not weights:
         return None
     node, weight = list(weights.items())[-1]
     behind = path[path.index(node) + 1 :]
-    is_hidden = any(operation(graph.program, each) in _ACTIVATIONS for each in behind)
+    is_hidden = any(operation(each) in _ACTIVATIONS for each in behind)
     if weight.ndim < 2 or (is_hidden and len(weight) != classes):
         return None
     return ClassifierLayer(result, frozenset(graph.ancestors(node)) - {node})
 
 
-def dropout_rate(graph: LayerGraph, node: fx.Node) -> float | None:
+def dropout_rate(node: fx.Node) -> float | None:
     """Return the rate of a node that is dropout; None if it is something else."""
-    module = module_of(graph.program, node)
+    module = module_of(node)
     if isinstance(module, _DropoutNd):
         return module.p
     if node.op == "call_function" and getattr(node.target, "__name__", "") == "dropout":
@@ -78,12 +77,12 @@ def dropout_rate(graph: LayerGraph, node: fx.Node) -> float | None:
     return None
 
 
-def last_weight(graph: LayerGraph, node: fx.Node) -> Tensor | None:
+def last_weight(node: fx.Node) -> Tensor | None:
     """Return the weight of the last parameters that a node computes with.
 
     Single numbers, as a scale of logits, are none.
     """
-    module = module_of(graph.program, node)
+    module = module_of(node)
     if module is not None:
         parts = [part for part in module.modules() if any(map(_counts, part.parameters(False)))]
         if not parts:
@@ -91,16 +90,9 @@ def last_weight(graph: LayerGraph, node: fx.Node) -> Tensor | None:
         weight = getattr(parts[-1], "weight", None)
         linear = isinstance(parts[-1], _LINEAR) and isinstance(weight, Tensor)
         return weight if linear else next(parts[-1].parameters(False)).flatten()
-    tensors = [_parameter(graph, each) for each in node.all_input_nodes]
-    found = [each for each in tensors if each is not None and _counts(each)]
+    given = [attribute_of(each) for each in node.all_input_nodes if each.op == "get_attr"]
+    found = [each for each in given if isinstance(each, nn.Parameter) and _counts(each)]
     return max(found, key=lambda tensor: tensor.ndim, default=None)
-
-
-def _parameter(graph: LayerGraph, node: fx.Node) -> nn.Parameter | None:
-    if node.op != "get_attr":
-        return None
-    value = attrgetter(str(node.target))(graph.program)
-    return value if isinstance(value, nn.Parameter) else None
 
 
 def _counts(parameter: Tensor) -> bool:

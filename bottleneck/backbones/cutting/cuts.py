@@ -89,7 +89,7 @@ def find_cuts(graph: LayerGraph, layers: Sequence[Layer], network: nn.Module) ->
     else:
         cuts = _cut_nodes(graph, [*nodes.values()][-1])
     passed = {layer: node for layer, node in nodes.items() if node in cuts}
-    outputs = [layer for layer, node in passed.items() if dropout_rate(graph, node) is None]
+    outputs = [layer for layer, node in passed.items() if dropout_rate(node) is None]
     if not outputs:
         raise BackboneError(
             "the network cannot be cut: none of its layers is on every path to its result"
@@ -102,7 +102,7 @@ def find_cuts(graph: LayerGraph, layers: Sequence[Layer], network: nn.Module) ->
     if classifier:
         between = [node for node in classifier.before if graph.order[node] > last]
         _require_no_weights(graph, between, output)
-        rate = max((dropout_rate(graph, node) or 0.0 for node in between), default=0.0)
+        rate = max((dropout_rate(node) or 0.0 for node in between), default=0.0)
     return Cuts(names, output, rate)
 
 
@@ -112,7 +112,7 @@ def _require_no_weights(graph: LayerGraph, between: list[fx.Node], output: str) 
     lost = [
         names.get(node, node.name)
         for node in sorted(graph.dependent.intersection(between), key=graph.order.__getitem__)
-        if (weight := last_weight(graph, node)) is not None and weight.ndim > 1
+        if (weight := last_weight(node)) is not None and weight.ndim > 1
     ]
     if lost:
         ends = " to ".join(map(repr, dict.fromkeys([lost[0], lost[-1]])))

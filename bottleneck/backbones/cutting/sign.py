@@ -58,7 +58,7 @@ def survives_relu(graph: LayerGraph, value: fx.Node, end: fx.Node) -> bool:
     """
     behind = graph.ancestors(end, start=value)
     readers = [node for node in behind if value in node.all_input_nodes]
-    only_relus = all(operation(graph.program, node) in _RELUS for node in readers)
+    only_relus = all(operation(node) in _RELUS for node in readers)
     return only_relus or _is_non_negative(graph, value)
 
 
@@ -66,24 +66,24 @@ def _is_non_negative(graph: LayerGraph, value: fx.Node) -> bool:
     known: dict[fx.Node, bool] = {}
     for node in graph.ancestors(value):
         summands = [each for each in node.all_input_nodes if not _is_count(each)]
-        known[node] = _gives_no_negatives(graph, node) or (
-            _keeps_sign(graph, node) and all(known[each] for each in summands)
+        known[node] = _gives_no_negatives(node) or (
+            _keeps_sign(node) and all(known[each] for each in summands)
         )
     return known[value]
 
 
-def _gives_no_negatives(graph: LayerGraph, node: fx.Node) -> bool:
-    module = module_of(graph.program, node)
+def _gives_no_negatives(node: fx.Node) -> bool:
+    module = module_of(node)
     if isinstance(module, _BatchNorm):  # timm's have an activation
         return type(getattr(module, "act", None)) in _NON_NEGATIVE
-    return _is_any(graph, node, _NON_NEGATIVE)
+    return _is_any(node, _NON_NEGATIVE)
 
 
-def _keeps_sign(graph: LayerGraph, node: fx.Node) -> bool:
-    if _is_any(graph, node, _SUMS):
+def _keeps_sign(node: fx.Node) -> bool:
+    if _is_any(node, _SUMS):
         given = (*node.args, *node.kwargs.values())
         return not any(isinstance(each, (int, float)) and each < 0 for each in given)
-    return _is_any(graph, node, _KEEPING)
+    return _is_any(node, _KEEPING)
 
 
 def _is_count(node: fx.Node) -> bool:
@@ -91,5 +91,5 @@ def _is_count(node: fx.Node) -> bool:
     return isinstance(value, int) and value >= 0
 
 
-def _is_any(graph: LayerGraph, node: fx.Node, operations: set[Any]) -> bool:
-    return operation(graph.program, node) in operations and "alpha" not in node.kwargs
+def _is_any(node: fx.Node, operations: set[Any]) -> bool:
+    return operation(node) in operations and "alpha" not in node.kwargs

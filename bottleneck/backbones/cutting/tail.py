@@ -1,7 +1,6 @@
 """The tail: the part of a network behind a cut, as a module that can be trained."""
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.truncated import TruncatedNetwork, layer_code
 from bottleneck.backbones.probing.agreement import difference
 from bottleneck.backbones.probing.probe import probe_images
+from bottleneck.backbones.tracing.operations import attribute_of
 from bottleneck.backbones.user_code import errors_in_one_line
 from bottleneck.errors import USER_CODE_EXCEPTIONS, BackboneError, InvalidOptionError
 
@@ -185,9 +185,8 @@ def _program_behind(graph: LayerGraph, start: fx.Node, end: fx.Node) -> fx.Graph
             continue
         new[node] = copied.node_copy(node, new.__getitem__)
         if node.op in ("call_module", "get_attr"):
-            path = str(node.target)
-            name = new[node].target = path.removeprefix("network.")
-            kept[name] = attrgetter(path)(graph.program)
+            name = new[node].target = str(node.target).removeprefix("network.")
+            kept[name] = attribute_of(node)
     copied.output(new[end])
     return fx.GraphModule(kept, copied)
 

@@ -77,16 +77,16 @@ def remove_identity_nodes(program: fx.GraphModule) -> None:
     ['input_1', '_0', 'output']
     """
     for node in list(program.graph.nodes):
-        if _is_identity(program, node):
+        if _is_identity(node):
             node.replace_all_uses_with(node.all_input_nodes[0])
             program.graph.erase_node(node)
 
 
-def _is_identity(program: fx.GraphModule, node: fx.Node) -> bool:
+def _is_identity(node: fx.Node) -> bool:
     if getattr(node.target, "__name__", "") in ("dropout", "stochastic_depth"):  # torchvision's
         return node.kwargs.get("training", _arguments(node)[-1]) is False
-    module = module_of(program, node)
-    known = operation(program, node) in _IDENTITY_IN_EVAL
+    module = module_of(node)
+    known = operation(node) in _IDENTITY_IN_EVAL
     return module is not None and known and not module.training
 
 
@@ -112,54 +112,53 @@ def _replace_in_place_operations(program: fx.GraphModule) -> bool:
     """
     nodes = list(program.graph.nodes)
     # Before any is changed: a module that is called again no longer writes after its first call.
-    writers = [(i, node) for i, node in enumerate(nodes) if _is_in_place(program, node)]
+    writers = [(i, node) for i, node in enumerate(nodes) if _is_in_place(node)]
     for i, node in writers:
         target, before = _arguments(node)[0], set(nodes[:i])
         is_known = isinstance(target, fx.Node) and all(
-            _owns_memory(program, each, before)
-            for each in (target, *(before & target.users.keys()))
+            _owns_memory(each, before) for each in (target, *(before & target.users.keys()))
         )
-        if not is_known or not _make_out_of_place(program, node):
+        if not is_known or not _make_out_of_place(node):
             return False
         later = set(nodes[i + 1 :])
         target.replace_all_uses_with(node, delete_user_cb=later.__contains__)
     return True
 
 
-def _is_in_place(program: fx.GraphModule, node: fx.Node) -> bool:
+def _is_in_place(node: fx.Node) -> bool:
     """Return whether a node writes into its first argument."""
     if node.op not in ("call_module", "call_function", "call_method"):
         return False
-    if module := module_of(program, node):
+    if module := module_of(node):
         return bool(getattr(module, "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     in_place = name.endswith("_") or node.target in _OUT_OF_PLACE or name == "setitem"
     return in_place or bool(node.kwargs.get("inplace")) or node.kwargs.get("out") is not None
 
 
-def _owns_memory(program: fx.GraphModule, node: fx.Node, before: set[fx.Node]) -> bool:
+def _owns_memory(node: fx.Node, before: set[fx.Node]) -> bool:
     """Return whether a write into a node's result changes no other result that is read later.
 
     Results in new memory that were computed `before` the write are not changed by it.
     """
-    if node.op == "placeholder" or operation(program, node) in _NEW_MEMORY:
+    if node.op == "placeholder" or operation(node) in _NEW_MEMORY:
         return True
     sources = node.all_input_nodes
     is_only_reader = all(
-        user is node or (user in before and operation(program, user) in _NEW_MEMORY)
+        user is node or (user in before and operation(user) in _NEW_MEMORY)
         for source in sources
         for user in source.users
     )
     return (
         node.op != "get_attr"
         and is_only_reader
-        and all(_owns_memory(program, source, before) for source in sources)
+        and all(_owns_memory(source, before) for source in sources)
     )
 
 
-def _make_out_of_place(program: fx.GraphModule, node: fx.Node) -> bool:
+def _make_out_of_place(node: fx.Node) -> bool:
     """Let an in-place node return a new result; return False if there is no such operation."""
-    if module := module_of(program, node):
+    if module := module_of(node):
         setattr(module, "inplace", False)  # noqa: B010  (nn.Module declares no such attribute)
     elif "inplace" in node.kwargs:
         node.update_kwarg("inplace", False)

@@ -83,10 +83,10 @@ def fuse(program: fx.GraphModule, dtype: torch.dtype) -> None:
     # As many threads as will compute a batch: how oneDNN lays weights out depends on it.
     with arithmetic_threads(threads_of_a_batch(batches_at_a_time(torch.device("cpu")))):
         for i, node in enumerate(list(program.graph.nodes)):
-            conv = module_of(program, node)
+            conv = module_of(node)
             if type(conv) is nn.Conv2d and _is_plain(conv):
                 _fuse_chain(program, node, dtype, activations, name=f"convolution{i}")
-            elif operation(program, node) is nn.MaxPool2d and dtype is torch.bfloat16:
+            elif operation(node) is nn.MaxPool2d and dtype is torch.bfloat16:
                 _replace_max_pool(program, node, name=f"pool{i}")
     program.delete_all_unused_submodules()
     program.recompile()
@@ -146,19 +146,17 @@ class _Chain:
     activation: _Activation
 
 
-def _find_chain(
-    program: fx.GraphModule, node: fx.Node, activations: dict[Any, _Activation]
-) -> _Chain:
+def _find_chain(node: fx.Node, activations: dict[Any, _Activation]) -> _Chain:
     """Find the operations after a convolution, each the only reader of the one before it."""
     last, follower = node, _only_reader(node)
     norm, summand, activation = None, None, _NO_ACTIVATION
-    module = module_of(program, follower)
+    module = module_of(follower)
     if follower and type(module) is nn.BatchNorm2d and module.running_mean is not None:
         norm, last, follower = module, follower, _only_reader(follower)
     if follower and _adds_two_maps(follower):
         (summand,) = (arg for arg in follower.args if arg is not last)
         last, follower = follower, _only_reader(follower)
-    candidate = activations.get(operation(program, follower))
+    candidate = activations.get(operation(follower))
     if follower and candidate and (summand is None or candidate[0] == "relu"):
         last, activation = follower, candidate
     return _Chain(last, norm, cast("fx.Node | None", summand), activation)
@@ -173,8 +171,8 @@ def _fuse_chain(
     name: str,
 ) -> None:
     """Replace a convolution and its chain by one module of the given name."""
-    conv = cast(nn.Conv2d, module_of(program, node))
-    chain = _find_chain(program, node, activations)
+    conv = cast(nn.Conv2d, module_of(node))
+    chain = _find_chain(node, activations)
     weight, bias = conv.weight.detach(), conv.bias
     if chain.norm:
         weight, bias = _fold_batch_norm(weight, bias, chain.norm)
@@ -196,21 +194,21 @@ def _fuse_chain(
 
 def _replace_max_pool(program: fx.GraphModule, node: fx.Node, *, name: str) -> None:
     """Pool by integers if the map has no NaN and no negative numbers."""
-    pool = cast(nn.MaxPool2d, module_of(program, node))
+    pool = cast(nn.MaxPool2d, module_of(node))
     plain = as_pair(pool.dilation) == (1, 1) and not pool.return_indices
-    if plain and all(_is_rectified(program, source) for source in node.all_input_nodes):
+    if plain and all(_is_rectified(source) for source in node.all_input_nodes):
         height, width = layouts_of(node)[0].shape[2:]
         program.add_submodule(name, IntegerMaxPool(pool, (height, width)))
         node.target = name
 
 
-def _is_rectified(program: fx.GraphModule, node: fx.Node) -> bool:
+def _is_rectified(node: fx.Node) -> bool:
     """Return whether a map comes from fused ReLUs alone: no NaN, nothing below zero."""
-    module = module_of(program, node)
+    module = module_of(node)
     if isinstance(module, _Convolution):
         return module.activation[0] in ("relu", "hardtanh")
     keeps_values = isinstance(module, IntegerMaxPool) or node.target is torch.cat
-    return keeps_values and all(_is_rectified(program, source) for source in node.all_input_nodes)
+    return keeps_values and all(_is_rectified(source) for source in node.all_input_nodes)
 
 
 def _stays_finite(program: fx.GraphModule) -> bool:
@@ -220,7 +218,7 @@ def _stays_finite(program: fx.GraphModule) -> bool:
     return all(
         node.op in ("placeholder", "get_attr", "output")
         or not layouts_of(node)  # a number, a size
-        or operation(program, node) in _FINITE
+        or operation(node) in _FINITE
         or (node.target is F.pad and len(node.args) == 2 and not node.kwargs.get("value"))
         for node in program.graph.nodes
     )

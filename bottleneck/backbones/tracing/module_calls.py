@@ -5,12 +5,12 @@ in classes of their own. As PyTorch's modules they can be fused.
 """
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
+from bottleneck.backbones.tracing.operations import attribute_of
 from bottleneck.backbones.tracing.shapes import layouts_of
 
 _CONV2D = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -52,7 +52,7 @@ def call_modules(program: fx.GraphModule) -> None:
         names, make_module = known
         given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
         images = given.pop("input")
-        module = make_module(**{name: _tensor(program, value) for name, value in given.items()})
+        module = make_module(**{name: _tensor(value) for name, value in given.items()})
         if module is None or not _is_map(images):
             continue
         name = f"function{i}"
@@ -94,11 +94,9 @@ _MODULES: dict[Any, tuple[tuple[str, ...], Callable[..., nn.Module | None]]] = {
 }
 
 
-def _tensor(program: fx.GraphModule, value: Any) -> Any:
+def _tensor(value: Any) -> Any:
     """Return the network's tensor that a node refers to; return other values unchanged."""
-    if isinstance(value, fx.Node) and value.op == "get_attr":
-        return attrgetter(str(value.target))(program)
-    return value
+    return attribute_of(value) if isinstance(value, fx.Node) and value.op == "get_attr" else value
 
 
 def _is_map(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """Operations of a traced program: what a node calls, and what it computes."""
 
+from operator import attrgetter
 from typing import Any
 
 from torch import fx, nn
@@ -12,19 +13,22 @@ ARITHMETIC = {
 }
 
 
-def module_of(program: fx.GraphModule, node: fx.Node | None) -> nn.Module | None:
+def attribute_of(node: fx.Node) -> Any:
+    """Return what a node names in its program: the module that it calls, or a tensor."""
+    return attrgetter(str(node.target))(node.graph.owning_module)
+
+
+def module_of(node: fx.Node | None) -> nn.Module | None:
     """Return the module that a node calls, or None."""
-    if node is None or node.op != "call_module":
-        return None
-    return program.get_submodule(str(node.target))
+    return attribute_of(node) if node and node.op == "call_module" else None
 
 
-def operation(program: fx.GraphModule, node: fx.Node | None) -> Any:
+def operation(node: fx.Node | None) -> Any:
     """Return what a node computes: the type of its module, its function, or its method's name.
 
     It is None for a module with hooks, which may compute anything.
     """
-    module = module_of(program, node)
+    module = module_of(node)
     if module is not None:
         return None if has_hooks(module) else type(module)
     return node and node.target
