@@ -7,7 +7,7 @@ rebuilt from the shards.
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -37,8 +37,8 @@ class IndexedLayer:
     ----------
     shards : list of (Path, ShardHeader)
         Finished shards of all views, at least one.
-    valid : ndarray of bool, shape (rows,) or (rows, views)
-        Which rows have codes, in each view if there are several.
+    valid : ndarray of bool, shape (rows, views)
+        Which rows have codes in each view.
     """
 
     shards: list[tuple[Path, ShardHeader]]
@@ -89,7 +89,7 @@ def _write(cache: CacheDirectory, finished: dict[Series, dict[int, ShardHeader]]
             found = finished[series].items()
             shards += [(cache.shard_path(series, shard), header) for shard, header in found]
         if shards:
-            layers[layer] = IndexedLayer(shards, np.stack(valid, 1) if valid[1:] else valid[0])
+            layers[layer] = IndexedLayer(shards, np.stack(valid, axis=1))
     reasons = dict(sorted(reasons.items()))
     path, text = cache.path / "rejected.csv", rejected_text(cache.images, reasons)
     if not holds_text(path, text):
@@ -178,24 +178,13 @@ _Source = tuple[str, tuple[int, ...], tuple[int, ...], str]
 
 def _arrays(
     root: Path, name: str, content: IndexedLayer
-) -> Iterator[tuple[str, list[_Source], NDArray[np.bool_]]]:
+) -> Iterator[tuple[str, Sequence[_Source], NDArray[np.bool_]]]:
     """Yield the arrays that show a layer: its plain images, and all views if there are more."""
-    valid = content.valid
-    plain = [(path, header) for path, header in content.shards if not header.view]
-    yield name, _sources(root, plain), valid if valid.ndim == 1 else valid[:, 0]
-    if valid.ndim > 1:
-        yield f"{name}:views", _sources(root, content.shards, views=True), valid
-
-
-def _sources(
-    root: Path, shards: list[tuple[Path, ShardHeader]], *, views: bool = False
-) -> list[_Source]:
-    return [
-        (
-            path.relative_to(root).as_posix(),
-            (header.start, header.view) if views else (header.start,),
-            header.shape,
-            header.dtype,
-        )
-        for path, header in shards
+    views = [
+        (path.relative_to(root).as_posix(), (header.start, header.view), header.shape, header.dtype)
+        for path, header in content.shards
     ]
+    plain = [(path, (row,), shape, dtype) for path, (row, view), shape, dtype in views if not view]
+    yield name, plain, content.valid[:, 0]
+    if content.valid.shape[1] > 1:
+        yield f"{name}:views", views, content.valid

@@ -25,7 +25,7 @@ def test_the_index_shows_shards_of_every_compression_as_one_array(tmp_path: Path
         path = tmp_path / "codes" / "layer3" / f"{k:05d}.h5"
         write(path, sparse(start=5 * k), compression=compression)
         shards.append((path, read_header(path)))
-    write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, np.ones(15, bool))})
+    write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, np.ones((15, 1), bool))})
     with h5py.File(tmp_path / "codes.h5") as index:
         for k in range(3):
             here = index["layer3"][5 * k : 5 * k + 5]
@@ -42,7 +42,7 @@ def test_the_index_shows_shards_of_both_types_as_one_array(tmp_path: Path) -> No
     ]
     valid = np.array([True, True, False, True, True] + [False] * 5 + [True, True, False])
     shards = [(path, read_header(path)) for path in paths]
-    write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, valid)})
+    write_index(tmp_path / "codes.h5", {"layer3": IndexedLayer(shards, valid[:, None])})
     with h5py.File(tmp_path / "codes.h5") as index:
         codes = index["layer3"][...]
         np.testing.assert_array_equal(index["layer3:valid"][...], valid)
@@ -57,7 +57,7 @@ def test_layers_with_names_in_the_way_of_others_have_those_of_their_folders(tmp_
     names = ("block", "block/1", "block:valid", "stem/1", "/a", "a", "a//b", "/")
     for start, layer in enumerate(names):
         path = write(tmp_path / "codes" / f"{start}.h5", a_shard(start=0, scale=start + 1))
-        layers[layer] = IndexedLayer([(path, read_header(path))], np.ones(5, bool))
+        layers[layer] = IndexedLayer([(path, read_header(path))], np.ones((5, 1), bool))
     write_index(tmp_path / "codes.h5", layers)
     with h5py.File(tmp_path / "codes.h5") as index:
         found = ("block", "block%2F1", "block%3Avalid", "stem/1", "%2Fa", "a", "a%2F%2Fb", "%2F")
@@ -90,7 +90,7 @@ def test_an_interrupt_while_hdf5_writes_stays_an_interrupt(
 ) -> None:
     path = tmp_path / "codes" / "layer3" / "00000.h5"
     write(path, a_shard(start=0))
-    layers = {"layer3": IndexedLayer([(path, read_header(path))], np.ones(5, bool))}
+    layers = {"layer3": IndexedLayer([(path, read_header(path))], np.ones((5, 1), bool))}
     write_bytes = hdf5._DeferredErrorFile.write
 
     def interrupted(self: Any, data: Any) -> int:
