@@ -6,7 +6,7 @@ batch, gives another code in each pass or beside other images.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -99,14 +99,14 @@ def probe(truncated: TruncatedNetwork, size: int) -> Probe:
     bottleneck.errors.BackboneError: the code at layer '1' is no function of the image...
     """
     images = probe_images(size)
-    with errors_in_one_line("the network failed"), _random_numbers() as draws:
+    with errors_in_one_line("the network failed"), _random_numbers() as were_drawn:
         together = None if _rounds_by_the_batch(truncated) else _codes_of_both(truncated, images)
         # Afterwards, so that what a network keeps of its last pass is of one of the images: a copy
         # or a program that reads it, as of features that hooks have stored, gives other codes.
         alone = _codes_of_each(truncated, images)
         layer = _first_difference(together, alone) if together else None
-        if layer or not together or draws.happened():
-            _require_repeatable(truncated, images[1:], alone, draws)
+        if layer or not together or were_drawn():
+            _require_repeatable(truncated, images[1:], alone, were_drawn)
         if together and layer:
             raise _code_of_the_batch(truncated, images, layer, together[layer], alone[layer])
     return Probe(images, together or alone, takes_batches=together is not None)
@@ -151,11 +151,14 @@ def _differ(code: Tensor, other: Tensor) -> bool:
 
 
 def _require_repeatable(
-    truncated: TruncatedNetwork, image: Tensor, codes: dict[str, Tensor], draws: "_Draws"
+    truncated: TruncatedNetwork,
+    image: Tensor,
+    codes: dict[str, Tensor],
+    were_drawn: Callable[[], bool],
 ) -> None:
     """Refuse a network that gives the last image other codes in another pass."""
     codes = {layer: code[-1:] for layer, code in codes.items()}
-    contexts = _tries() if draws.happened() else [nullcontext()]
+    contexts = _tries() if were_drawn() else [nullcontext()]
     for context in contexts:
         try:
             with context:
@@ -168,7 +171,7 @@ def _require_repeatable(
         layer = _first_difference(codes, again)
         if layer is None:
             continue
-        why = "draws random numbers" if draws.happened() else "changes from pass to pass"
+        why = "draws random numbers" if were_drawn() else "changes from pass to pass"
         module = find_diverging_module(truncated.network, image, image, tries=_tries())
         raise BackboneError(
             f"the code at layer {layer!r} is no function of the image: in two passes, an image's "
@@ -204,32 +207,20 @@ def _rounds_by_the_batch(truncated: TruncatedNetwork) -> bool:
     return any(".quantized.dynamic." in name for name in module_types(truncated.network))
 
 
-class _Draws:
-    """States of the random number generators, to detect whether numbers were drawn."""
-
-    def __init__(self) -> None:
-        self.torch, self.python, self.numpy = torch.get_rng_state(), random.getstate(), _numpy()
-
-    def happened(self) -> bool:
-        return (
-            not torch.equal(self.torch, torch.get_rng_state())
-            or self.python != random.getstate()
-            or self.numpy != _numpy()
-        )
-
-
-def _numpy() -> tuple[bytes, Any]:
-    state: Any = np.random.get_state()
-    return state[1].tobytes(), state[2:]
-
-
 @contextmanager
-def _random_numbers() -> Iterator[_Draws]:
+def _random_numbers() -> Iterator[Callable[[], bool]]:
     """Yield a check of whether random numbers were drawn; restore all generators afterwards."""
-    before, numpy = _Draws(), np.random.get_state()
+    of_torch, of_python = torch.get_rng_state(), random.getstate()
+    of_numpy: Any = np.random.get_state()
+
+    def were_drawn() -> bool:
+        now: Any = np.random.get_state()
+        same = torch.equal(of_torch, torch.get_rng_state()) and of_python == random.getstate()
+        return not (same and all(map(np.array_equal, of_numpy, now)))
+
     try:
-        yield before
+        yield were_drawn
     finally:
-        torch.set_rng_state(before.torch)
-        random.setstate(before.python)
-        np.random.set_state(numpy)
+        torch.set_rng_state(of_torch)
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
