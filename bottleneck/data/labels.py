@@ -280,11 +280,7 @@ class _Labels:
 
     def count_names(self) -> Counter[str]:
         """Return the number of rows that have each name."""
-        counts: Counter[str] = Counter()
-        for names, count in zip(self.names, self._count_rows(), strict=True):
-            for name in names:
-                counts[name] += count
-        return counts
+        return self.compare(())[1]
 
     def compare(self, names: Sequence[str]) -> tuple[NDArray[np.bool_], Counter[str]]:
         """Compare with known names.
@@ -298,8 +294,9 @@ class _Labels:
         """
         known = set(names)
         unknown = [[name for name in label if name not in known] for label in self.names]
+        rows = np.bincount(self.codes, minlength=len(self.names)).tolist()
         counts: Counter[str] = Counter()
-        for label, count in zip(unknown, self._count_rows(), strict=True):
+        for label, count in zip(unknown, rows, strict=True):
             for name in label:
                 counts[name] += count
         return np.array([not label for label in unknown], dtype=np.bool_)[self.codes], counts
@@ -315,9 +312,6 @@ class _Labels:
             f"{images} labels that the head does not know, for example {name!r} "
             f"({format_count(count, 'image')}); it knows {format_names(names, _MOST_KNOWN)}"
         )
-
-    def _count_rows(self) -> list[int]:
-        return list(map(int, np.bincount(self.codes, minlength=len(self.names))))
 
 
 def _names_in(label: str, images: ImageTable, row: int) -> tuple[str, ...]:
