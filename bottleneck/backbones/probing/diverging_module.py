@@ -15,44 +15,13 @@ from bottleneck.errors import USER_CODE_EXCEPTIONS
 _TOLERANCE = 1e-4  # of a module's output, relative to its norm: finer than that of a code
 
 
-@dataclass(frozen=True)
-class DivergingModule:
-    """A module that gives one image two different outputs for equal inputs. `str` describes it.
-
-    Attributes
-    ----------
-    name : str
-        Its dotted name; empty for the network itself.
-    kind : type
-        Its class.
-    after : str
-        Name of the last of its own modules that still gave equal outputs; empty if it has none.
-
-    Examples
-    --------
-    >>> str(DivergingModule("bn", nn.BatchNorm2d, ""))
-    "'bn' (BatchNorm2d)"
-    >>> str(DivergingModule("", nn.Sequential, "conv1"))
-    "Sequential.forward, after 'conv1',"
-    """
-
-    name: str
-    kind: type[nn.Module]
-    after: str
-
-    def __str__(self) -> str:
-        kind = self.kind.__name__
-        where = f"{self.name!r} ({kind})" if self.name else f"{kind}.forward"
-        return f"{where}, after {self.after!r}," if self.after else where
-
-
 def find_diverging_module(
     network: nn.Module,
     images: Tensor,
     others: Tensor,
     *,
     tries: Iterable[AbstractContextManager[Any]] = (nullcontext(),),
-) -> DivergingModule:
+) -> str:
     """Find the first module whose inputs agree in two passes, and whose outputs do not.
 
     Parameters
@@ -64,12 +33,17 @@ def find_diverging_module(
     tries : iterable of context managers
         The second pass is tried in each: random numbers are drawn anew, and may agree.
 
+    Returns
+    -------
+    str
+        Its name and class, and the last of its own modules that still gave equal outputs, if any.
+
     Examples
     --------
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False))
     >>> images = torch.randn(2, 3, 8, 8)
-    >>> print(find_diverging_module(network.eval(), images, images[1:]))
-    '1' (BatchNorm2d)
+    >>> find_diverging_module(network.eval(), images, images[1:])
+    "'1' (BatchNorm2d)"
     """
     first = _record(network, images)
     for context in tries:
@@ -80,13 +54,17 @@ def find_diverging_module(
             if one.name != other.name:  # a module was called in one of the passes alone
                 called = {call.name for call in again}
                 owner = (other if one.name in called else one).name.rpartition(".")[0]
-                return DivergingModule(owner, type(network.get_submodule(owner)), "")
+                return _describe(owner, network.get_submodule(owner))
             same_inputs = _are_close(one.inputs, other.inputs)
             if same_inputs and not _are_close(one.outputs, other.outputs):
-                return DivergingModule(
-                    one.name, type(one.module), _last_close_part(one.name, pairs)
-                )
-    return DivergingModule("", type(network), "")
+                return _describe(one.name, one.module, after=_last_close_part(one.name, pairs))
+    return _describe("", network)
+
+
+def _describe(name: str, module: nn.Module, *, after: str = "") -> str:
+    kind = type(module).__name__
+    where = f"{name!r} ({kind})" if name else f"{kind}.forward"
+    return f"{where}, after {after!r}," if after else where
 
 
 @dataclass(frozen=True)
