@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,22 +19,6 @@ TOLERANCE = 1e-4  # of a probability; of margins, relative to the largest
 
 # On the CPU, with a batch size other than that of tracing.
 CHECKED = ComputeOptions(device="cpu", batch_size=3)
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How near an exported file is to `predict`.
-
-    Attributes
-    ----------
-    images : int
-        Number of images that both classified.
-    difference : float
-        Largest absolute difference of a score.
-    """
-
-    images: int
-    difference: float
 
 
 def predict_in(
@@ -80,7 +63,7 @@ def require_agreement(
     found: Sequence[Prediction],
     *,
     runtime: str,
-) -> Agreement:
+) -> tuple[int, float]:
     """Compare an exported file with `predict`, and refuse one that differs.
 
     Labels must be the same where scores within the tolerance could not change them.
@@ -93,6 +76,13 @@ def require_agreement(
         Of the same images: by `predict`, and by the file.
     runtime : str
         What ran the file, for the message.
+
+    Returns
+    -------
+    images : int
+        Number of images that both classified.
+    difference : float
+        Largest absolute difference of a score.
 
     Raises
     ------
@@ -119,7 +109,7 @@ def require_agreement(
                 f"{runtime} calls {a.path} {b.label!r}, and `bottleneck.predict` {a.label!r}; "
                 "nothing was written"
             )
-    return Agreement(len(pairs), difference)
+    return len(pairs), difference
 
 
 def _is_near(classifier: Classifier, a: Prediction, b: Prediction, allowed: float) -> bool:

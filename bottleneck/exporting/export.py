@@ -162,7 +162,7 @@ def _export_network(
         written: ExportedNetwork = load(temporary)
         expected = predict_in("float32", classifier, network, images)
         found = list(classify_by_export(written, images, compute=CHECKED))
-        agreement = require_agreement(classifier, expected, found, runtime=runtime)
+        compared, difference = require_agreement(classifier, expected, found, runtime=runtime)
         size = temporary.stat().st_size
         notes = _rounding(classifier, network, images, expected)
     remove_stale_temp_files_of(path)  # of a run that was killed while it wrote
@@ -170,8 +170,8 @@ def _export_network(
         path=path,
         format=FORMATS[suffix],
         size=size,
-        difference=agreement.difference,
-        checked=f"{agreement.images} {'generated ' * (source is None)}images",
+        difference=difference,
+        checked=f"{compared} {'generated ' * (source is None)}images",
         scores=metadata.scores,
         metadata=metadata,
         notes=notes,

@@ -31,8 +31,7 @@ def test_the_largest_difference_of_all_images_and_classes() -> None:
 def test_scores_within_the_tolerance_agree(head: Head) -> None:
     near = said("ants", 0.5 + 0.9 * TOLERANCE, 0.3, 0.2)
     found = require_agreement(head, [said("ants", 0.5, 0.3, 0.2)], [near], runtime="x")
-    assert found.images == 1
-    assert found.difference == pytest.approx(0.9 * TOLERANCE)
+    assert found == pytest.approx((1, 0.9 * TOLERANCE))
     far = said("ants", 0.5 + 1.1 * TOLERANCE, 0.3, 0.2)
     with pytest.raises(ExportError, match=r"x gives other probabilities .* up to 0.00011 on 1"):
         require_agreement(head, [said("ants", 0.5, 0.3, 0.2)], [far], runtime="x")
@@ -41,7 +40,7 @@ def test_scores_within_the_tolerance_agree(head: Head) -> None:
 def test_margins_are_judged_by_their_size(head: Head) -> None:
     margins = dataclasses.replace(head, calibration=None)
     pair = [said("ants", 50.0, -20.0, 3.0)], [said("ants", 50.004, -20.0, 3.0)]
-    assert require_agreement(margins, *pair, runtime="x").difference == pytest.approx(0.004)
+    assert require_agreement(margins, *pair, runtime="x") == pytest.approx((1, 0.004))
     with pytest.raises(ExportError, match=r"other probabilities"):
         require_agreement(head, *pair, runtime="x")
     far = [said("ants", 50.006, -20.0, 3.0)]
@@ -71,6 +70,6 @@ def test_of_several_labels_each_may_differ_at_the_boundary_of_its_margin(head: H
 def test_images_that_cannot_be_decoded_are_no_part_of_it(head: Head) -> None:
     bad = Prediction(Path("b.jpg"), "", {}, "the file is empty")
     good = said("ants", 0.5, 0.3, 0.2)
-    assert require_agreement(head, [bad, good], [bad, good], runtime="x").images == 1
+    assert require_agreement(head, [bad, good], [bad, good], runtime="x") == (1, 0.0)
     with pytest.raises(ExportError, match=r"can be decoded: b.jpg: the file is empty"):
         require_agreement(head, [bad], [bad], runtime="x")
