@@ -23,7 +23,6 @@ from bottleneck.backbones.inference.runtime_trial import (
     seconds_of,
     speed_ratio,
 )
-from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS
@@ -61,7 +60,6 @@ _GPU_RUNTIMES = (
 
 def choose_on_gpu(
     by_torch: Sequence[TorchReplica],
-    truncated: TruncatedNetwork,
     *,
     batch_size: int,
     images: int,
@@ -72,8 +70,6 @@ def choose_on_gpu(
     ----------
     by_torch : sequence of TorchReplica
         The network by PyTorch, one for each thread.
-    truncated : TruncatedNetwork
-        The same in float32 on the CPU.
     batch_size : int
         Images of a batch.
     images : int
@@ -98,7 +94,7 @@ def choose_on_gpu(
     for candidate in _GPU_RUNTIMES:
         if each * images / devices < candidate.worth:
             break
-        choice = _try(candidate, choice, by_torch, truncated, batch)
+        choice = _try(candidate, choice, by_torch, batch)
     return choice
 
 
@@ -106,7 +102,6 @@ def _try(
     candidate: _GpuRuntime,
     best: RuntimeChoice,
     by_torch: Sequence[TorchReplica],
-    truncated: TruncatedNetwork,
     batch: Tensor,
 ) -> RuntimeChoice:
     """Return a runtime if its codes are right and it is faster than the best; else the best."""
@@ -115,7 +110,7 @@ def _try(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's, that TF32 is off
             recorded = [GraphReplica(each, len(batch)) for each in candidate.prepare(by_torch)]
-        right = gives_its_codes(recorded[0], by_torch[0], truncated)
+        right = gives_its_codes(recorded[0], by_torch[0])
         gain = speed_ratio(best.replicas[0], recorded[0], batch) if right else 0.0
     except USER_CODE_EXCEPTIONS as error:
         return _stay(best, f"no {candidate.name}, because of {describe_error(error)}")

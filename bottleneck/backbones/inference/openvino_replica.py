@@ -12,7 +12,7 @@ from torch import Tensor
 from bottleneck.backbones.inference.replica import FixedBatchReplica
 from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.parallelism import images_within, threads_of_a_batch
-from bottleneck.backbones.tracing.traced import trace_functional
+from bottleneck.backbones.tracing.traced import TracedNetwork, trace_functional
 from bottleneck.input_transform import InputTransform
 
 # OpenVINO compiles a network for a fixed number of images. It is the largest for which the largest
@@ -57,25 +57,18 @@ class OpenvinoReplica(FixedBatchReplica):
 
 
 def convert_network(
-    truncated: TruncatedNetwork,
-    transform: InputTransform,
-    dtype: torch.dtype,
-    *,
-    largest: int,
-    count: int,
+    traced: TracedNetwork, transform: InputTransform, dtype: torch.dtype, *, count: int
 ) -> list[OpenvinoReplica]:
     """Convert a truncated network, with the normalisation of its input, for several threads.
 
     Parameters
     ----------
-    truncated : TruncatedNetwork
-        Of a network in float32 on the CPU. It is copied.
+    traced : TracedNetwork
+        The truncated network that it is of is copied.
     transform : InputTransform
         Its `mean`, `std` and `crop` are used.
     dtype : torch.dtype
         Of weights and activations: one of `PRECISIONS`.
-    largest : int
-        Number of values in the largest map of one image.
     count : int
         Threads that will run it at a time; they share the cores.
 
@@ -91,8 +84,8 @@ def convert_network(
     """
     import openvino
 
-    images = images_within(_LARGEST_MAP, largest, most=_MOST_IMAGES)
-    model = to_openvino_model(truncated, transform, images=images)
+    images = images_within(_LARGEST_MAP, traced.largest, most=_MOST_IMAGES)
+    model = to_openvino_model(traced.truncated, transform, images=images)
     threads = 1 if count * _bytes_of_weights(model) <= _MOST_WEIGHTS else count  # of a program
     options = {
         "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
@@ -100,7 +93,7 @@ def convert_network(
         "INFERENCE_NUM_THREADS": threads * threads_of_a_batch(count),
         "ENABLE_CPU_PINNING": False,  # others may be busy on a core while the next one is free
     }
-    core, layers = openvino.Core(), [layer.name for layer in truncated.layers]
+    core, layers = openvino.Core(), [layer.name for layer in traced.truncated.layers]
     with ThreadPoolExecutor() as pool:  # so that many programs take as long as one
         compiling = [
             pool.submit(core.compile_model, model, "CPU", options) for _ in range(count // threads)

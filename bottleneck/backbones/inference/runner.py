@@ -139,11 +139,11 @@ class BatchRunner:
             else ""
         )
         self._thread = local()
-        self._truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
+        truncated = TruncatedNetwork(backbone.network, layers, relu=spec.relu, pool=spec.pool)
         too_small = f"the network does not fit into the memory of {' or '.join(map(str, devices))}"
         with INFERENCE_SETTINGS, memory_errors(too_small, _HINTS[devices[0].type]):
             forwards = choose_forwards(
-                self._truncated,
+                truncated,
                 backbone.transform.crop,
                 dtype=self._dtype,
                 devices=devices,
@@ -202,7 +202,6 @@ class BatchRunner:
                 choose_runtime,
                 runtime,
                 self._by_torch,
-                self._truncated,
                 batch_size=batch_size or self.default_batch_size,
                 images=images,
             )

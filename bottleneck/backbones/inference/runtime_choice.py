@@ -18,7 +18,6 @@ from bottleneck.backbones.inference.runtime_trial import (
     seconds_of,
     speed_ratio,
 )
-from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.backbones.user_code import describe_error
 from bottleneck.errors import USER_CODE_EXCEPTIONS, InvalidOptionError
@@ -42,7 +41,6 @@ _INSTALLATION = installation("openvino")
 def choose_runtime(
     runtime: str,
     by_torch: Sequence[TorchReplica],
-    truncated: TruncatedNetwork,
     *,
     batch_size: int,
     images: int,
@@ -58,8 +56,6 @@ def choose_runtime(
         `bottleneck.backbones.inference.gpu_runtime` chooses.
     by_torch : sequence of TorchReplica
         The network by PyTorch, one for each thread.
-    truncated : TruncatedNetwork
-        The same in float32.
     batch_size : int
         Images of a batch by which both are timed, at most.
     images : int
@@ -71,18 +67,17 @@ def choose_runtime(
         OpenVINO is asked for, and cannot run the network.
     """
     if runtime == "openvino":
-        return _require_openvino(by_torch, truncated)
+        return _require_openvino(by_torch)
     first = by_torch[0]
     if runtime == "auto" and first.device.type == "cuda":
-        return choose_on_gpu(by_torch, truncated, batch_size=batch_size, images=images)
+        return choose_on_gpu(by_torch, batch_size=batch_size, images=images)
     if runtime == "torch" or _obstacle(first):
         return RuntimeChoice(by_torch)
-    return _choose_on_cpu(by_torch, truncated, batch_size=batch_size, images=images)
+    return _choose_on_cpu(by_torch, batch_size=batch_size, images=images)
 
 
 def _choose_on_cpu(
     by_torch: Sequence[TorchReplica],
-    truncated: TruncatedNetwork,
     *,
     batch_size: int,
     images: int,
@@ -100,7 +95,7 @@ def _choose_on_cpu(
         note = f"runtime: torch; {images} images are too few for a conversion to OpenVINO"
         return RuntimeChoice(by_torch, note=note if expected > _LEAST_NOTED_SECONDS else "")
     start = time.perf_counter()
-    converted = _convert(truncated, by_torch)
+    converted = _convert(by_torch)
     if isinstance(converted, str):
         return RuntimeChoice(by_torch, note=f"runtime: torch, because {converted}")
     seconds = time.perf_counter() - start
@@ -114,12 +109,10 @@ def _choose_on_cpu(
     return RuntimeChoice(converted, f"openvino {openvino_version()}", note)
 
 
-def _require_openvino(
-    by_torch: Sequence[TorchReplica], truncated: TruncatedNetwork
-) -> RuntimeChoice:
+def _require_openvino(by_torch: Sequence[TorchReplica]) -> RuntimeChoice:
     """Convert a network whatever it costs, or refuse to run it."""
     missing = "" if openvino_version() else "OpenVINO is not installed"
-    converted = _obstacle(by_torch[0]) or missing or _convert(truncated, by_torch)
+    converted = _obstacle(by_torch[0]) or missing or _convert(by_torch)
     if isinstance(converted, str):
         raise InvalidOptionError(
             "runtime",
@@ -137,21 +130,15 @@ def _obstacle(replica: TorchReplica) -> str:
     return "" if isinstance(replica.forward, TracedNetwork) else "the network cannot be traced"
 
 
-def _convert(
-    truncated: TruncatedNetwork, by_torch: Sequence[TorchReplica]
-) -> Sequence[Replica] | str:
+def _convert(by_torch: Sequence[TorchReplica]) -> Sequence[Replica] | str:
     """Convert a network for as many threads; or say why its codes cannot be had."""
     first = by_torch[0]
     assert isinstance(first.forward, TracedNetwork)  # or there was an obstacle
     try:
         converted = convert_network(
-            truncated,
-            first.transform,
-            first.dtype,
-            largest=first.forward.largest,
-            count=len(by_torch),
+            first.forward, first.transform, first.dtype, count=len(by_torch)
         )
-        right = gives_its_codes(converted[0], first, truncated)
+        right = gives_its_codes(converted[0], first)
     except USER_CODE_EXCEPTIONS as error:
         return f"OpenVINO does not convert the network: {describe_error(error)}"
     return converted if right else "OpenVINO's codes are not those of the network"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bottleneck.backbones.inference.replica import Replica, TorchReplica
-from bottleneck.backbones.layers.truncated import TruncatedNetwork
 from bottleneck.backbones.probing.agreement import are_close
+from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.input_transform import InputTransform
 
 LEAST_GAIN = 1.05  # times as fast; below it, a difference may be chance
@@ -53,25 +53,25 @@ def random_images(count: int, transform: InputTransform) -> Tensor:
     return torch.randint(256, shape, dtype=torch.uint8, generator=noise, device="cpu")
 
 
-def gives_its_codes(other: Replica, by_torch: TorchReplica, truncated: TruncatedNetwork) -> bool:
+def gives_its_codes(other: Replica, by_torch: TorchReplica) -> bool:
     """Return whether another way to run a network gives its codes of two random images.
 
     Parameters
     ----------
     other : Replica
     by_torch : TorchReplica
-        The network by PyTorch, in the same precision.
-    truncated : TruncatedNetwork
-        The same in float32 on the CPU.
+        The network traced, in the same precision.
 
     Raises
     ------
     Exception
         Whatever running it raises.
     """
+    assert isinstance(by_torch.forward, TracedNetwork)  # no other is run in another way
     images = random_images(2, by_torch.transform)
     rounded, codes = _tensors(by_torch, images), _tensors(other, images)
-    exact = TorchReplica(truncated, by_torch.transform, torch.float32, torch.device("cpu"))
+    unchanged, cpu = by_torch.forward.truncated, torch.device("cpu")
+    exact = TorchReplica(unchanged, by_torch.transform, torch.float32, cpu)
     return are_close(_tensors(exact, images), codes, by_torch.dtype, rounded=rounded)
 
 

@@ -32,11 +32,14 @@ class TracedNetwork:
 
     Attributes
     ----------
+    truncated : TruncatedNetwork
+        What was traced: in float32 on the CPU, and unchanged.
     program : fx.GraphModule
     largest : int
         Number of values in the largest map of one image.
     """
 
+    truncated: TruncatedNetwork
     program: fx.GraphModule
     largest: int
 
@@ -95,7 +98,8 @@ def trace(
         if program is None:
             return None
         images, expected = probe.images.to(memory_format=torch.channels_last), probe.codes
-        traced, plain = TracedNetwork(program, _largest_map(program)), _same_modules(program)
+        traced = TracedNetwork(truncated, program, _largest_map(program))
+        plain = _same_modules(program)
         if supports_fusion(device, dtype):
             if dtype is not torch.float32 and not _fuses_rightly(program, images, expected):
                 return None  # rounding would hide a small fault

@@ -59,8 +59,7 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def choose(runner: BatchRunner, images: int = MANY, batch_size: int = 4) -> RuntimeChoice:
-    by_torch, truncated = runner._by_torch, runner._truncated
-    return choose_on_gpu(by_torch, truncated, batch_size=batch_size, images=images)
+    return choose_on_gpu(runner._by_torch, batch_size=batch_size, images=images)
 
 
 @pytest.mark.parametrize("model", [PLAIN, RESIDUAL])

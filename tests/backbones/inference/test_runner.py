@@ -1,5 +1,6 @@
 """A batch runner: codes in many threads and few, its threads, and memory that runs out."""
 
+import dataclasses
 import itertools
 import threading
 import time
@@ -214,7 +215,7 @@ def test_a_batchs_largest_map_is_at_most_32_mib(
 ) -> None:
     def known(*args: Any, **options: Any) -> TracedNetwork | None:
         graph = trace(*args, **options)
-        return graph and TracedNetwork(graph.program, largest)
+        return graph and dataclasses.replace(graph, largest=largest)
 
     monkeypatch.setattr(forward_choice, "trace", known)
     assert make(precision=precision).default_batch_size == batch

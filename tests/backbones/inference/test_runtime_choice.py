@@ -3,7 +3,7 @@
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from bottleneck.backbones import parallelism
 from bottleneck.backbones.inference import openvino_replica
 from bottleneck.backbones.inference import runtime_choice as module
 from bottleneck.backbones.inference.replica import Replica
+from bottleneck.backbones.tracing.traced import TracedNetwork
 from bottleneck.errors import InvalidOptionError
 from tests.helpers.networks import PLAIN
 from tests.helpers.runners import BRANCHING, CPU, RESIDUAL, assert_close, make, pixels, run, truth
@@ -276,8 +277,9 @@ def test_converting_leaves_the_network_and_reports_nothing(
     sent: list[Any] = []
     monkeypatch.setattr(Telemetry, "send_event", lambda *event, **_: sent.append(event))
     runner = make()
-    before = {k: v.clone() for k, v in runner._truncated.network.state_dict().items()}
+    network = cast(TracedNetwork, runner._by_torch[0].forward).truncated.network
+    before = {k: v.clone() for k, v in network.state_dict().items()}
     runner.choose_runtime("openvino", 1)
     assert not sent
-    after = runner._truncated.network.state_dict()
+    after = network.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in after.items())
