@@ -96,8 +96,8 @@ class Sidecars:
 
     def columns(
         self, images: Sequence[str]
-    ) -> tuple[CategoricalColumn, CategoricalColumn, CategoricalColumn] | None:
-        """Return label, split and group of images; None if no image has such a file.
+    ) -> tuple[CategoricalColumn, CategoricalColumn, CategoricalColumn]:
+        """Return label, split and group of images, empty texts where no file gives them.
 
         Parameters
         ----------
@@ -110,7 +110,8 @@ class Sidecars:
             A file beside an image is not JSON or holds no label, or two images share one file.
         """
         if not (self._cls or self._txt or self._json or self._problems):
-            return None
+            blank = CategoricalColumn.blank(len(images))
+            return blank, blank, blank
         named = any(self._cls.values()) or any(label for label, _, _ in self._json.values())
         texts = {} if named else self._txt
         if not all(texts.get(self._key_of(image, texts)) for image in images):
@@ -120,9 +121,8 @@ class Sidecars:
         for some in in_blocks(self._row(self._key_of(image, texts), texts) for image in images):
             for column, values in zip(columns, zip(*some, strict=True), strict=True):
                 column.extend(values)
-        if all(column.is_blank for column in columns):
-            return None
-        self._require_one_image_each(images, texts)
+        if not all(column.is_blank for column in columns):
+            self._require_one_image_each(images, texts)
         return columns
 
     def remarks(self) -> tuple[str, ...]:

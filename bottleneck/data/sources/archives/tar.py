@@ -93,11 +93,10 @@ class _Archive:
         Its members, images or not.
     has_end_marker : bool
         Whether blocks of zeros follow its last member.
-    paths : StringColumn
-        The archive's name and the member's, as they are in the table of images.
+    texts : TextColumns
+        A path is the archive's name and the member's, as in the table of images. Label, split and
+        group are those that files beside the images give.
     offset, size : ndarray of int64, shape (n,)
-    sidecar_columns : tuple of CategoricalColumn, or None
-        Label, split and group by files beside the images; None if no image has such a file.
     notes : SourceNotes
         Members that were passed over.
     """
@@ -106,15 +105,14 @@ class _Archive:
     stamp: FileStamp
     count: int
     has_end_marker: bool
-    paths: StringColumn
+    texts: TextColumns
     offset: NDArray[np.int64]
     size: NDArray[np.int64]
-    sidecar_columns: tuple[CategoricalColumn, CategoricalColumn, CategoricalColumn] | None
     notes: SourceNotes
 
     def members(self) -> Iterator[str]:
         """Yield the names of the images in the archive."""
-        return (path[len(self.name) + 1 :] for path in self.paths)
+        return (path[len(self.name) + 1 :] for path in self.texts.path)
 
 
 class TarMembers:
@@ -136,12 +134,12 @@ class TarMembers:
     """
 
     def __init__(self, root: Path, archives: list[_Archive], *, labels: bool) -> None:
-        self._ends = np.cumsum([len(archive.paths) for archive in archives])
+        self._ends = np.cumsum([len(archive.texts.path) for archive in archives])
         self._counts = [archive.count for archive in archives]
         self._stamps = [archive.stamp for archive in archives]
         self._offset = _join([archive.offset for archive in archives])
         self._parts = PartReader(self._stamps)
-        times = _join([np.broadcast_to(a.stamp.mtime_ns, len(a.paths)) for a in archives])
+        times = _join([np.broadcast_to(a.stamp.mtime_ns, len(a.size)) for a in archives])
         size = _join([archive.size for archive in archives])
         size[self._offset < 0] = -1
         columns, remarks = _columns(root, archives, labels=labels)
@@ -200,15 +198,15 @@ class _Scan:
     def archive(self, name: str) -> _Archive:
         names = StringColumn(self._names())
         self._follow_links()
+        paths = StringColumn(f"{name}/{member}" for member in names)
         return _Archive(
             name,
             self._file.stamp,
             self._reader.count,
             self._reader.has_end_marker,
-            StringColumn(f"{name}/{member}" for member in names),
+            TextColumns(paths, *self._sidecars.columns(names)),
             np.asarray(self._offset),
             np.asarray(self._size),
-            self._sidecars.columns(names),
             self._passed_over.notes((), self._sidecars.remarks()),
         )
 
@@ -297,26 +295,22 @@ def _columns(
     root: Path, archives: list[_Archive], *, labels: bool
 ) -> tuple[TextColumns, tuple[str, ...]]:
     """Return the columns of all images, and remarks: files beside images go before folders."""
-    alone = len(archives) == 1  # then nothing is copied
-    joined = (path for archive in archives for path in archive.paths)
-    path = archives[0].paths if alone else StringColumn(joined)
-    label, split, group = (CategoricalColumn() for _ in range(3))
-    for archive in archives:
-        empty = CategoricalColumn(repeat("", len(archive.paths)))
-        columns = archive.sidecar_columns or (empty, empty, empty)
-        for column, texts in zip((label, split, group), columns, strict=True):
-            column.extend(texts)
-    split = CategoricalColumn(map(canonical_split, split))
+    if len(archives) == 1:  # nothing is copied
+        root, texts = root / archives[0].name, archives[0].texts
+    else:
+        texts = TextColumns.empty()
+        for archive in archives:
+            texts.extend(archive.texts)
+    label, split = texts.label, CategoricalColumn(map(canonical_split, texts.split))
     remarks: tuple[str, ...] = ()
     if labels and (label.is_blank or split.is_blank):
         found = labels_of_members(
-            root / archives[0].name if alone else root,
-            lambda: chain.from_iterable(archive.members() for archive in archives),
+            root, lambda: chain.from_iterable(archive.members() for archive in archives)
         )
         label, remarks = (found.label, found.remarks) if label.is_blank else (label, ())
         split = found.split if split.is_blank else split
     split = _with_splits_of_names(split, archives)
-    return TextColumns(path, label, split, group), remarks
+    return texts._replace(label=label, split=split), remarks
 
 
 def _with_splits_of_names(split: CategoricalColumn, archives: list[_Archive]) -> CategoricalColumn:
@@ -325,5 +319,5 @@ def _with_splits_of_names(split: CategoricalColumn, archives: list[_Archive]) ->
         return split
     named = CategoricalColumn()
     for archive in archives:
-        named.extend(repeat(split_of_container(archive.name), len(archive.paths)))
+        named.extend(repeat(split_of_container(archive.name), len(archive.size)))
     return named
