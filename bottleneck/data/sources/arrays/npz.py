@@ -164,7 +164,7 @@ def _open_pixels(
             "numpy.ascontiguousarray of it"
         )
     if info.compress_type == zipfile.ZIP_STORED:
-        offset = _offset_in_file(archive, stamp, info) + start
+        offset = _offset_in_file(stamp, info) + start
         if offset + size > stamp.size:
             raise ImagesTableError(f"{stamp.path} ends in the midst of {array!r}")
         return _StoredPixels(stamp, offset, shape, dtype)
@@ -188,7 +188,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
     return shape, fortran, dtype
 
 
-def _offset_in_file(archive: zipfile.ZipFile, stamp: FileStamp, info: zipfile.ZipInfo) -> int:
+def _offset_in_file(stamp: FileStamp, info: zipfile.ZipInfo) -> int:
     """Return where a member's bytes begin: its header there has lengths of its own."""
     header = RandomAccessFile(stamp.path).read(info.header_offset, _LOCAL_HEADER.size)
     magic, name_length, extra_length = _LOCAL_HEADER.unpack(header)
