@@ -6,7 +6,7 @@ of memory are read block by block for every gradient, and the coefficients are t
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any, Literal
@@ -104,6 +104,7 @@ class GradientPass:
         return GradientPass(self.gradient + other.gradient, self.sums + other.sums)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Design:
     """Rows X of a problem with their targets, in coordinates of which XᵀSX is diagonal.
 
@@ -171,37 +172,25 @@ class Design:
         raise NotImplementedError
 
 
+@dataclass(frozen=True, eq=False)
 class ArrayDesign(Design):
     """Rows in memory, on any device, already transformed to the coordinates.
 
-    Parameters
+    Attributes
     ----------
     rows : array, shape (n, r)
     targets : Targets
         Of the same rows, on the same device.
     from_coordinates : callable
         Maps coordinates (r, q) to coefficients and intercept (d + 1, q).
-    spectrum, penalty, weight, left_out
-        Attributes of `Design`.
-    exact : callable, optional
+    exact : callable or None
         Computes the rows in double precision, if they were rounded to float32.
     """
 
-    def __init__(
-        self,
-        rows: Array,
-        targets: Targets,
-        from_coordinates: Callable[[Array], Array],
-        *,
-        spectrum: Array,
-        penalty: Array,
-        weight: float,
-        left_out: float = 0.0,
-        exact: Callable[[], Array] | None = None,
-    ) -> None:
-        self.rows, self.targets, self._from_coordinates = rows, targets, from_coordinates
-        self._exact, self.left_out = exact, left_out
-        self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
+    rows: Array
+    targets: Targets
+    from_coordinates: Callable[[Array], Array]
+    exact: Callable[[], Array] | None = None
 
     @property
     def dtype(self) -> Any:
@@ -244,20 +233,13 @@ class ArrayDesign(Design):
         self, coordinates: Array
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Transform coordinates (r, q) to coefficients (q, d) and intercepts (q,)."""
-        return _split(self._from_coordinates(coordinates))
+        return _split(self.from_coordinates(coordinates))
 
     def in_float64(self) -> "ArrayDesign":
         """Return a copy whose rows are float64."""
         xp = array_namespace(self.rows)
-        return type(self)(
-            xp.astype(self.rows, xp.float64) if self._exact is None else self._exact(),
-            self.targets,
-            self._from_coordinates,
-            spectrum=self.spectrum,
-            penalty=self.penalty,
-            weight=self.weight,
-            left_out=self.left_out,
-        )
+        rows = xp.astype(self.rows, xp.float64) if self.exact is None else self.exact()
+        return replace(self, rows=rows, exact=None)
 
 
 class UndecomposedDesign(ArrayDesign):
@@ -269,54 +251,42 @@ class UndecomposedDesign(ArrayDesign):
         return float(array_namespace(self.spectrum).sum(self.spectrum))
 
 
+@dataclass(frozen=True, eq=False)
 class StreamedDesign(Design):
     """Rows outside of memory: each gradient reads them once, and is computed where a block is.
 
-    Parameters
+    Attributes
     ----------
     codes : CodeMatrix
     targets : Targets
-        Of the same rows, on the device that computes.
+        Of the same rows, on the device that computes, aligned with the codes.
     basis : array, shape (d + 1, r)
         Transforms coordinates to coefficients and intercept.
     to_device : callable
         Converts NumPy arrays to the library and device that computes.
-    dtype : dtype of that library
-        Dtype that blocks are converted to.
-    spectrum, penalty : array of float64, shape (r,)
-        Attributes of `Design`.
-    weight : float
-        Total weight of the rows.
+    double : bool
+        Whether blocks are converted to float64, whatever the dtype of the codes.
     """
 
-    def __init__(
-        self,
-        codes: CodeMatrix,
-        targets: Targets,
-        basis: Array,
-        to_device: ToDevice,
-        *,
-        dtype: Any,
-        spectrum: Array,
-        penalty: Array,
-        weight: float,
-    ) -> None:
-        self._codes, self._basis, self._to_device, self._dtype = codes, basis, to_device, dtype
-        self._targets = codes.align(targets)
-        self.spectrum, self.penalty, self.weight = spectrum, penalty, weight
+    codes: CodeMatrix
+    targets: Targets
+    basis: Array
+    to_device: ToDevice
+    double: bool = False
 
-    @property
+    @cached_property
     def dtype(self) -> Any:
         """Dtype that blocks are converted to."""
-        return self._dtype
+        of_codes = np.float64 if self.double else self.codes.dtype
+        return self.to_device(np.empty(0, dtype=of_codes)).dtype
 
     def gradient(self, coefficients: Array, loss: Residuals) -> GradientPass:
         """Compute the gradient, reading every block of codes once."""
-        basis = array_namespace(coefficients).astype(self._basis, self.dtype, copy=False)
+        basis = array_namespace(coefficients).astype(self.basis, self.dtype, copy=False)
         of_block = partial(
-            _block_gradient, coef=basis @ coefficients, loss=loss, to_device=self._to_device
+            _block_gradient, coef=basis @ coefficients, loss=loss, to_device=self.to_device
         )
-        found = self._codes.sum_blocks(of_block, self._targets)
+        found = self.codes.sum_blocks(of_block, self.targets)
         return GradientPass(basis.T @ found.gradient, found.sums)
 
     def to_coefficients(
@@ -324,20 +294,11 @@ class StreamedDesign(Design):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Transform coordinates (r, q) to coefficients (q, d) and intercepts (q,)."""
         xp = array_namespace(coordinates)
-        return _split(self._basis @ xp.astype(coordinates, xp.float64, copy=False))
+        return _split(self.basis @ xp.astype(coordinates, xp.float64, copy=False))
 
     def in_float64(self) -> "StreamedDesign":
         """Return a design that converts blocks to float64."""
-        return StreamedDesign(
-            self._codes,
-            self._targets,
-            self._basis,
-            self._to_device,
-            dtype=array_namespace(self._basis).float64,
-            spectrum=self.spectrum,
-            penalty=self.penalty,
-            weight=self.weight,
-        )
+        return replace(self, double=True)
 
 
 def _block_gradient(

@@ -133,8 +133,7 @@ def _column_space(
         vectors, spectrum, penalty = basis, append_value(spectrum, total), append_value(penalty, 0)
     parts = {"spectrum": spectrum, "penalty": penalty, "weight": total}
     if not codes.in_memory:
-        dtype = to_device(np.empty(0, dtype=codes.dtype)).dtype
-        return StreamedDesign(codes, targets, vectors, to_device, dtype=dtype, **parts)
+        return StreamedDesign(codes, codes.align(targets), vectors, to_device, **parts)
 
     rotate = partial(_rotate, codes, vectors, center, to_device)
     exact = partial(rotate, exact=True) if codes.shape[0] * d <= SMALL_PROBLEM else None

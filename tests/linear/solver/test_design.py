@@ -38,11 +38,9 @@ def streamed(
     to_device: ToDevice = keep_numpy,
 ) -> tuple[StreamedDesign, Rows]:
     codes, ones = Rows(rows, sizes, in_memory=False), np.ones(basis.shape[1])
-    dtype = to_device(rows[:0]).dtype
     parts = {"spectrum": to_device(2 * ones), "penalty": to_device(ones), "weight": 7.0}
-    return StreamedDesign(
-        codes, Targets(to_device(scale)), to_device(basis), to_device, dtype=dtype, **parts
-    ), codes
+    design = StreamedDesign(codes, Targets(to_device(scale)), to_device(basis), to_device, **parts)
+    return design, codes
 
 
 def bent(targets: Targets, margins: Array) -> tuple[Array, LossSums]:

@@ -52,13 +52,14 @@ def test_together_each_problem_is_solved_as_if_alone(
 ) -> None:
     problem, c = hard(kind), 10.0
     f = objective(problem, c)
-    gradient, widths = f.design.gradient, []
+    kind_of_design, widths = type(f.design), []
+    gradient = kind_of_design.gradient
 
-    def counted(coefficients: Any, loss: Any) -> Any:
+    def counted(design: Any, coefficients: Any, loss: Any) -> Any:
         widths.append(coefficients.shape[1])
-        return gradient(coefficients, loss)
+        return gradient(design, coefficients, loss)
 
-    monkeypatch.setattr(f.design, "gradient", counted)
+    monkeypatch.setattr(kind_of_design, "gradient", counted)
     found = minimise(f, start(f), tol=tol, max_passes=5000)
     assert found.passes == f.passes == len(widths)
     assert (widths[0], sorted(widths, reverse=True)) == (8, widths)
