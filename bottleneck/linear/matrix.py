@@ -4,7 +4,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any, Self, TypeVar
 
@@ -21,7 +21,14 @@ class CodeMatrix(ABC):
 
     Subclasses say where the rows are stored: in memory (`ArrayMatrix`), in the shards of a cache,
     or in the memory of other machines.
+
+    Attributes
+    ----------
+    in_memory : bool
+        Whether the rows are in this process's memory, so that reading them costs nothing.
     """
+
+    in_memory: bool = False
 
     @property
     @abstractmethod
@@ -32,11 +39,6 @@ class CodeMatrix(ABC):
     @abstractmethod
     def dtype(self) -> np.dtype[Any]:
         """Float32 or float64."""
-
-    @property
-    @abstractmethod
-    def in_memory(self) -> bool:
-        """Whether the rows are in this process's memory, so that reading them costs nothing."""
 
     @property
     def spare(self) -> int:
@@ -59,7 +61,7 @@ class CodeMatrix(ABC):
         scaler : callable
             A `FeatureScaler`, or any function of a block (b, d) that maps each row on its own.
         """
-        return _ScaledMatrix(self, scaler)
+        return _LazyMatrix(self, scaler)
 
     def averaged(self, count: int) -> "CodeMatrix":
         """Return the means of every `count` consecutive rows, lazily unless in memory.
@@ -69,7 +71,9 @@ class CodeMatrix(ABC):
         count : int
             At least 1; every block has a multiple of it.
         """
-        return self if count == 1 else _AveragedMatrix(self, count)
+        if count == 1:
+            return self
+        return _LazyMatrix(self, partial(mean_of_rows, count=count), count)
 
     def to_local(self) -> "CodeMatrix":
         """Return a matrix whose blocks this machine can read, in memory if they fit.
@@ -158,11 +162,7 @@ class ArrayMatrix(CodeMatrix):
 
     array: NDArray[Any]
     spare: int = sys.maxsize
-
-    @property
-    def in_memory(self) -> bool:
-        """True."""
-        return True
+    in_memory = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -193,49 +193,12 @@ class ArrayMatrix(CodeMatrix):
 
 
 @dataclass(frozen=True)
-class _ScaledMatrix(CodeMatrix):
-    """Codes outside of memory that are scaled as they are read."""
+class _LazyMatrix(CodeMatrix):
+    """Rows outside of memory, scaled as they are read, or means of `count` consecutive ones."""
 
     codes: CodeMatrix
-    scaler: RowFunction
-
-    @property
-    def in_memory(self) -> bool:
-        return False
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.codes.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.codes.dtype
-
-    @property
-    def spare(self) -> int:
-        return self.codes.spare
-
-    def blocks(self) -> Iterator[NDArray[Any]]:
-        return map(self.scaler, self.codes.blocks())
-
-    def take(self, rows: NDArray[np.int64]) -> "_ScaledMatrix":
-        return _ScaledMatrix(self.codes.take(rows), self.scaler)
-
-    def to_local(self) -> CodeMatrix:
-        local = self.codes.to_local()
-        return local.scaled(self.scaler) if local.in_memory else self
-
-
-@dataclass(frozen=True)
-class _AveragedMatrix(CodeMatrix):
-    """Means of consecutive rows outside of memory, computed as they are read."""
-
-    codes: CodeMatrix
-    count: int
-
-    @property
-    def in_memory(self) -> bool:
-        return False
+    function: RowFunction
+    count: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -246,15 +209,19 @@ class _AveragedMatrix(CodeMatrix):
     def dtype(self) -> np.dtype[Any]:
         return self.codes.dtype
 
-    def blocks(self) -> Iterator[NDArray[Any]]:
-        return (mean_of_rows(block, self.count) for block in self.codes.blocks())
+    @property
+    def spare(self) -> int:
+        return self.codes.spare
 
-    def take(self, rows: NDArray[np.int64]) -> "_AveragedMatrix":
-        return _AveragedMatrix(self.codes.take(consecutive_rows(rows, self.count)), self.count)
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        return map(self.function, self.codes.blocks())
+
+    def take(self, rows: NDArray[np.int64]) -> "_LazyMatrix":
+        return replace(self, codes=self.codes.take(consecutive_rows(rows, self.count)))
 
     def to_local(self) -> CodeMatrix:
         local = self.codes.to_local()
-        return local.averaged(self.count) if local.in_memory else self
+        return local.scaled(self.function) if local.in_memory else self
 
 
 def mean_of_rows(values: NDArray[Any], count: int) -> NDArray[Any]:

@@ -53,12 +53,8 @@ class Rows(CodeMatrix):
     def __init__(
         self, rows: NDArray[Any], sizes: Sequence[int] = (), *, in_memory: bool = True
     ) -> None:
-        self.rows, self.sizes, self._in_memory = rows, sizes or (len(rows),), in_memory
+        self.rows, self.sizes, self.in_memory = rows, sizes or (len(rows),), in_memory
         self.reads = 0
-
-    @property
-    def in_memory(self) -> bool:
-        return self._in_memory
 
     @property
     def shape(self) -> tuple[int, int]:

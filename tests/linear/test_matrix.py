@@ -54,6 +54,16 @@ def test_take_and_scale_commute(
         np.testing.assert_array_equal(together(codes.take(rows)), table[rows])
 
 
+def test_means_of_consecutive_rows_are_the_same_in_memory_or_not() -> None:
+    table = np.random.default_rng(0).normal(size=(12, 2))
+    expected = np.array([rows.mean(axis=0) for rows in np.split(table, 4)])
+    for codes in (ArrayMatrix(table), outside(table, [6])):
+        means, some = codes.averaged(3), np.array([1, 3])
+        assert (means.shape, means.take(some).shape) == ((4, 2), (2, 2))
+        np.testing.assert_allclose(together(means), expected, rtol=1e-12)
+        np.testing.assert_allclose(together(means.take(some)), expected[some], rtol=1e-12)
+
+
 @given(tables(), BLOCK_SIZES)
 def test_functions_get_every_block_with_the_aligned_rows(
     table: NDArray[Any], sizes: list[int]

@@ -68,11 +68,6 @@ class DaskMatrix(CodeMatrix):
         """Float32."""
         return np.dtype(np.float32)
 
-    @property
-    def in_memory(self) -> bool:
-        """False: the rows are not in the memory of this process."""
-        return False
-
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield the parts, each copied from its worker."""
         return map(self.client.gather, self.parts)

@@ -55,11 +55,6 @@ class ShardedMatrix(CodeMatrix):
     _verified: set[int] = field(default_factory=set)
 
     @property
-    def in_memory(self) -> bool:
-        """False."""
-        return False
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """Float32."""
         return np.dtype(np.float32)
