@@ -116,7 +116,7 @@ def fit(
     require_options(search=(search, SearchOptions))
     options = classifier_options(clf)
     if executor is not None:
-        options.require_distributable()
+        require_left_out("Dask workers compute with NumPy", device=options.device)
         if not isinstance(executor, DaskExecutor):
             hint = "`bottleneck.sweep` takes other executors too"
             raise InvalidOptionError("executor", executor, "a DaskExecutor", hint)

@@ -12,7 +12,6 @@ from bottleneck.linear.classifiers import array_mover, prepare_path, require_cla
 from bottleneck.linear.matrix import CodeMatrix, RowFunction, consecutive_rows
 from bottleneck.linear.scaling import FeatureScaler, fit_scaler
 from bottleneck.linear.solver.path import Solution
-from bottleneck.runtime import require_left_out
 
 SEARCH_TOL = 1e-3  # minimisers within this gap hardly differ in their predictions
 _FINAL_TOL = 1e-5  # coefficients agree, however the rows are divided into blocks
@@ -184,20 +183,6 @@ class ClassifierOptions:
             device=self.device,
         )
         return solver if views == 1 else _SharedWeight(solver, views)
-
-    def require_distributable(self) -> None:
-        """Raise an error if codes on other machines cannot be trained on with these options.
-
-        Raises
-        ------
-        InvalidOptionError
-            A device is given.
-
-        Examples
-        --------
-        >>> ClassifierOptions("svm").require_distributable()
-        """
-        require_left_out("Dask workers compute with NumPy", device=self.device)
 
 
 def train(
