@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -15,9 +15,6 @@ from bottleneck.cli.types import PATH, Names, Numbers, Range, Size
 from bottleneck.errors import InvalidOptionError
 from bottleneck.input_transform import DECODERS, FITS, INTERPOLATIONS
 from bottleneck.runtime import BACKENDS, PRECISIONS, RUNTIMES, Executor
-
-if TYPE_CHECKING:
-    from bottleneck.extraction import ViewOptions
 
 T = TypeVar("T")
 
@@ -298,14 +295,6 @@ def take(kind: type[T], options: dict[str, Any], **known: Any) -> T:
     """
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: options.pop(name) for name in names if name in options}, **known)
-
-
-def take_views(options: dict[str, Any]) -> "ViewOptions":
-    """Take `view_options` out of a command's options."""
-    from bottleneck.extraction import ViewOptions
-
-    names = ("views", "augmentations", "seed")
-    return ViewOptions(*(options.pop(name) for name in names))
 
 
 def take_transform(options: dict[str, Any]) -> dict[str, Any]:

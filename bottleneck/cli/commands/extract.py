@@ -18,7 +18,6 @@ from bottleneck.cli.options import (
     take,
     take_executor,
     take_transform,
-    take_views,
     transform_options,
     view_options,
 )
@@ -109,7 +108,7 @@ def extract(
     workers of a Dask cluster. Workers must see the same files under the same paths.
     """
     from bottleneck import extract as run
-    from bottleneck.extraction import ComputeOptions, RunOptions, StorageOptions
+    from bottleneck.extraction import ComputeOptions, RunOptions, StorageOptions, ViewOptions
     from bottleneck.runtime import visible_gpus
 
     if origin := options["task"].origin:
@@ -133,7 +132,7 @@ def extract(
                 executor=executor,
                 on_progress=on_progress,
             ),
-            views=take_views(options),
+            views=take(ViewOptions, options, count=options.pop("views")),
             **options,
         )
     print_result(result, as_json=as_json)

@@ -13,7 +13,6 @@ from bottleneck.cli.options import (
     shard_options,
     take,
     take_transform,
-    take_views,
     transform_options,
     view_options,
 )
@@ -44,7 +43,7 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
     """
     from bottleneck import open_images
     from bottleneck import plan as run
-    from bottleneck.extraction import ComputeOptions, StorageOptions
+    from bottleneck.extraction import ComputeOptions, StorageOptions, ViewOptions
 
     source = open_images(images)
     count = format_count(len(source.table), "image")
@@ -54,7 +53,7 @@ def plan(images: Path, as_json: bool, **options: Any) -> None:
         transform=take_transform(options),
         storage=take(StorageOptions, options),
         compute=take(ComputeOptions, options),
-        views=take_views(options),
+        views=take(ViewOptions, options, count=options.pop("views")),
         **options,
     )
     print_result(result, as_json=as_json)
