@@ -2,12 +2,9 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from bottleneck.cli.main import Program
 
 
 def command_line(ctx: click.Context, verb: str, arguments: Mapping[str, Any]) -> str:
@@ -23,8 +20,8 @@ def command_line(ctx: click.Context, verb: str, arguments: Mapping[str, Any]) ->
         By parameter of that command, in the order in which they are typed.
     """
     root = ctx.find_root()
-    program: Program = root.command  # type: ignore[assignment]
-    command = program.get_command(root, verb)
+    assert isinstance(root.command, click.Group)
+    command = root.command.get_command(root, verb)
     assert command is not None
     parameters = {parameter.name: parameter for parameter in command.params}
     words = ["bottleneck", verb]

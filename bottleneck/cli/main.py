@@ -15,7 +15,7 @@ import click
 
 from bottleneck import __version__
 from bottleneck.cli.interrupts import interrupt_code, interrupt_text, signals_as_interrupts
-from bottleneck.cli.spelling import in_options, option_names
+from bottleneck.cli.output import spelled
 from bottleneck.cli.types import Names, Numbers
 from bottleneck.errors import BottleneckError, UnknownNameError
 from bottleneck.runtime import configure_process
@@ -65,12 +65,6 @@ class Program(click.Group):
             )
         return name, command, rest
 
-    def option_names(self, ctx: click.Context) -> dict[str, str]:
-        """Map Python's parameters to options: those of the command that ran before all others."""
-        order = sorted(COMMANDS, key=lambda name: name != ctx.invoked_subcommand)
-        found = (self.get_command(ctx, name) for name in order)
-        return option_names(command for command in found if command is not None)
-
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; report errors that the user can correct in one line."""
         _require_working_directory()
@@ -85,7 +79,7 @@ class Program(click.Group):
         except BottleneckError as error:
             if ctx.params["debug"]:
                 raise
-            _fail(in_options(str(error), self.option_names(ctx)), error.exit_code)
+            _fail(spelled(str(error)), error.exit_code)
         except OSError as error:
             if ctx.params["debug"]:
                 raise

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from bottleneck.cli.spelling import in_options
+from bottleneck.cli.spelling import in_options, option_names
 from bottleneck.errors import InvalidOptionError
 from bottleneck.runtime import require_writable_output
 
 if TYPE_CHECKING:
     from bottleneck import Cache
-    from bottleneck.cli.main import Program
     from bottleneck.fitting import LabelSource
 
 # Keys whose values are names of the user's. Text in backticks in them is not translated to options.
@@ -151,6 +150,9 @@ def _values_in_options(values: Any, options: Mapping[str, str]) -> Any:
 
 
 def _option_names() -> dict[str, str]:
+    """Map Python's parameters to options: those of the command that runs before all others."""
     root = click.get_current_context().find_root()
-    program: Program = root.command  # type: ignore[assignment]
-    return program.option_names(root)
+    program = root.command
+    assert isinstance(program, click.Group)
+    names = sorted(program.list_commands(root), key=lambda name: name != root.invoked_subcommand)
+    return option_names(filter(None, (program.get_command(root, name) for name in names)))
