@@ -46,7 +46,7 @@ FAMILIES = {**TORCHVISION, **TIMM}
 _CLASSES = 10
 
 
-def random_head(network: Backbone, layers: tuple[str, str]) -> Head:
+def random_head(network: Backbone, layers: tuple[str, ...]) -> Head:
     """Return a head that nothing was trained for, whose probabilities are neither 0 nor 1."""
     spec = make_spec(network, precision="float32", relu=True, pool="avg")
     encoder = make_encoder(network, spec, layers, compute=ComputeOptions(device="cpu"))

@@ -18,38 +18,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.exporting.families import random_head
 from benchmarks.helpers.isolated_process import run_isolated
 from benchmarks.helpers.machine import machine
 from bottleneck.backbones import load_backbone
 from bottleneck.exporting.export import export
-from bottleneck.extraction import make_spec
-from bottleneck.fitting import Head
-from bottleneck.fitting.loading.features import Features
-from bottleneck.linear import Calibration, FeatureScaler
 from bottleneck.runtime import format_size
 
 LAYER = {"squeezenet1_0": "features.12", "resnet50": "layer4"}
 REPEATS = 7
-
-
-def save_head(model: str, weights: str, path: Path) -> None:
-    """Save a head on a network's last layer, of random numbers."""
-    network = load_backbone(model, weights)
-    (layer,) = network.select_layers([LAYER[model]])
-    d, random = layer.code_size("avg"), np.random.default_rng(0)
-    Head(
-        features=Features((layer.name,)),
-        classes=["ants", "bees"],
-        calibration=Calibration(np.ones(2), np.zeros(2), independent=False),
-        multilabel=False,
-        spec=make_spec(network, precision="float32", relu=True, pool="avg"),
-        reference=network.reference,
-        training_record={},
-        clf="softmax",
-        coef=random.normal(size=(2, d)) / d,
-        intercept=np.zeros(2),
-        scaler=FeatureScaler("none", (d,), np.zeros(d), np.ones(d)),
-    ).save(path)
 
 
 def markdown(model: str, weights: str) -> str:
@@ -57,7 +34,7 @@ def markdown(model: str, weights: str) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         head, exported, image = folder / "head", folder / "head.onnx", folder / "image.jpg"
-        save_head(model, weights, head)
+        random_head(load_backbone(model, weights), (LAYER[model],)).save(head)
         export(head, exported)
         pixels = np.random.default_rng(0).integers(0, 256, (15, 20, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((500, 375), Image.Resampling.BICUBIC).save(image)
