@@ -5,15 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bottleneck.errors import InvalidOptionError
-from bottleneck.fitting.plotting.style import (
-    CLASSIFIERS,
-    FAINT,
-    INK,
-    percent,
-    style_axes,
-    with_margin,
-)
-from bottleneck.fitting.scoring.metrics import format_metric
+from bottleneck.fitting.plotting.style import CLASSIFIERS, FAINT, INK, style_scores
 from bottleneck.fitting.scoring.scores import ClassificationScore, Score
 from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.runtime import escape_unprintable
@@ -101,11 +93,7 @@ def _draw_search(axes: "Axes", search: SearchResult, heldout: Score | None, *, c
         values.append(score)
     axes.set_xscale("log")
     axes.set_xlabel("C", color=INK, fontsize=9)
-    axes.set_ylim(*with_margin(min(values), max(values)))
-    axes.yaxis.set_major_formatter(percent)
-    metric = format_metric(search.metric)
-    axes.set_ylabel(f"{metric} (folds: mean ± standard error)", color=INK, fontsize=9)
-    style_axes(axes)
+    style_scores(axes, search.metric, values)
     axes.minorticks_off()
 
 

@@ -4,7 +4,10 @@ These modules alone import matplotlib, and only to draw. Figures are plain `Figu
 and its global state are not used.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from bottleneck.fitting.scoring.metrics import format_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,8 +41,12 @@ def with_margin(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def style_axes(axes: "Axes") -> None:
-    """Leave the left and the lower spine, and faint lines across."""
+def style_scores(axes: "Axes", metric: str, values: Sequence[float]) -> None:
+    """Scale the axis of scores to values and name it; leave two spines, and faint lines across."""
+    axes.set_ylim(*with_margin(min(values), max(values)))
+    axes.yaxis.set_major_formatter(percent)
+    label = f"{format_metric(metric)} (folds: mean ± standard error)"
+    axes.set_ylabel(label, color=INK, fontsize=9)
     axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)

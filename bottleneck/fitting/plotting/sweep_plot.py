@@ -10,10 +10,9 @@ from bottleneck.fitting.plotting.style import (
     FAINT,
     INK,
     percent,
-    style_axes,
+    style_scores,
     with_margin,
 )
-from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.sweep_row import SweepRow
 from bottleneck.pooling import split_pooled_name
 
@@ -173,11 +172,7 @@ def _set_scales(axes: "Axes", rows: Sequence[SweepRow], *, right: float | None) 
     errors = [(row.cv.mean, row.cv.standard_error) for row in rows]
     values = [mean + side * error for mean, error in errors for side in (-1, 1)]
     values += [row.heldout_metric for row in rows if row.heldout_metric is not None]
-    axes.set_ylim(*with_margin(min(values), max(values)))
-    axes.yaxis.set_major_formatter(percent)
-    metric = format_metric(rows[0].metric)
-    axes.set_ylabel(f"{metric} (folds: mean ± standard error)", color=INK, fontsize=9)
-    style_axes(axes)
+    style_scores(axes, rows[0].metric, values)
 
 
 def _draw_baseline(axes: "Axes", rows: Sequence[SweepRow]) -> None:
