@@ -138,11 +138,6 @@ class Loss:
         raise NotImplementedError
 
     @property
-    def problems(self) -> int:
-        """Number p of independent problems."""
-        return int(self.columns.shape[0]) if self.one_vs_rest else 1
-
-    @property
     def curvature_at_zero(self) -> float:
         """Second derivative of a row whose margins are all 0."""
         return self.curvature_bound

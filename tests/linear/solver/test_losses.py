@@ -163,7 +163,7 @@ def test_some_columns_are_as_among_all(case: tuple[Problem, F64], data: st.DataO
         kept = data.draw(st.lists(st.sampled_from(range(len(left))), min_size=1, unique=True))
         kept.sort()
         loss, left = loss.take(np.array(kept)), left[kept]
-        assert loss.problems == len(left)
+        assert len(loss.columns) == len(left)
         some, some_sums = everything(problem, margins[:, left], loss)
         np.testing.assert_array_equal(some, residual[:, left])
         assert_same(some_sums, sums, left, rtol=1e-12, atol=1e-15)
