@@ -1,8 +1,9 @@
 """Audit a cache: duplicates, leaks across splits, suspect labels, outliers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,8 @@ from bottleneck.fitting import (
 )
 from bottleneck.linear import fit_scaler
 from bottleneck.runtime import OnProgress, ignore_progress, require_positive_or_none, spare_memory
+
+Load = Callable[[ImageTable], CodeDataset]  # of the codes that are examined
 
 _CLASSIFIER = ClassifierOptions("softmax")  # its probabilities are those of the labels
 _SEARCH = SearchOptions()
@@ -128,6 +131,7 @@ def audit(
     component = same.joined(close).components(len(images))
     leaks = leaked_rows(images, component)
     far, times = find_outliers(neighbours, component[pictures])
+    load = partial(load_dataset, store, features, memory=budget)
     return AuditResult(
         examined=_examined(store, features, images, rows),
         duplicates=image_groups(images, same),
@@ -135,15 +139,7 @@ def audit(
         near_pairs=near,
         leaked=[images.path[row] for row in leaks.tolist()],
         shared_groups=_shared_groups(images, rows),
-        labels=_check_labels(
-            store,
-            features,
-            images,
-            component,
-            leaks=leaks,
-            memory=budget,
-            on_progress=on_progress,
-        ),
+        labels=_check_labels(load, images, component, leaks, on_progress),
         outliers=[
             Outlier(images.path[row], images.split[row], images.label[row], score)
             for row, score in zip(pictures[far].tolist(), times.tolist(), strict=True)
@@ -180,13 +176,10 @@ def _compare(
 
 
 def _check_labels(
-    cache: Cache,
-    features: Features,
+    load: Load,
     images: ImageTable,
     component: NDArray[np.int64],
-    *,
     leaks: NDArray[np.int64],
-    memory: int,
     on_progress: OnProgress,
 ) -> LabelCheck:
     """Score a head with and without leaks, and doubt labels; or say why there is nothing to do.
@@ -194,17 +187,13 @@ def _check_labels(
     Folds keep duplicates together, and the images' own groups: where both joined are too few, the
     groups are not what they are meant to be, and duplicates alone are kept together.
     """
-    ungrouped = replace(images, group=CategoricalColumn.blank(len(images)))
     tries = {"": images}
     if not images.group.equals("").all():
-        tries[_WITHOUT_GROUPS] = ungrouped
+        tries[_WITHOUT_GROUPS] = replace(images, group=CategoricalColumn.blank(len(images)))
     reason = ""
     for remark, table in tries.items():
         try:
-            grouped = grouped_by(table, component)
-            found = _check_in_groups(
-                cache, features, grouped, leaks=leaks, memory=memory, on_progress=on_progress
-            )
+            found = _check_in_groups(load, grouped_by(table, component), leaks, on_progress)
             return replace(found, remark="; ".join(filter(None, [remark, found.remark])))
         except LabelsError as error:
             reason = reason or error.problem  # its next step is that of a training
@@ -212,13 +201,7 @@ def _check_labels(
 
 
 def _check_in_groups(
-    cache: Cache,
-    features: Features,
-    images: ImageTable,
-    *,
-    leaks: NDArray[np.int64],
-    memory: int,
-    on_progress: OnProgress,
+    load: Load, images: ImageTable, leaks: NDArray[np.int64], on_progress: OnProgress
 ) -> LabelCheck:
     """Score a head with and without leaks, and doubt labels; images are in groups for folds.
 
@@ -227,7 +210,7 @@ def _check_in_groups(
     one standard error of the best: where classes differ in size, the smallest of these may predict
     the classes' frequencies alone.
     """
-    dataset = load_dataset(cache, features, images, memory=memory)
+    dataset = load(images)
     fits = FitCounter(most_fits(_SEARCH), on_progress)
     result = fit_dataset(dataset, _CLASSIFIER, _SEARCH, fits.add)
     fits.finish()
@@ -236,7 +219,7 @@ def _check_in_groups(
     if not images.split.equals("").all():  # of any names: some have no held-out split
         search = replace(_SEARCH, c=_about_as_good(result))
         everything = replace(images, split=CategoricalColumn.blank(len(images)))
-        dataset = load_dataset(cache, features, everything, memory=memory)
+        dataset = load(everything)
     found = _find_label_suspects(dataset, images, search, on_progress)
     return replace(found, score=result.heldout, without_leaks=clean)
 
