@@ -10,6 +10,7 @@ name and for all layers together.
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -32,14 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("|---|---|---|---|---|")
     for path in parser.parse_args(arguments).caches:
         cache = open_cache(path)
-        layers = list(cache.layers)
-        for strategy in (
-            measure_strategy(
-                cache, resolve_features(cache, named, 1), cache.images, cost=None, memory=None
-            )
-            for named in (layers[-1:], layers)
-        ):
-            training = load_dataset(cache, strategy.features, cache.images).training
+        layers, load = list(cache.layers), partial(load_dataset, cache, images=cache.images)
+        for named in (layers[-1:], layers):
+            strategy = measure_strategy(load, resolve_features(cache, named, 1), cost=None)
+            training = load(strategy.features).training
             truth = curve_of(training, strategy.cv).points[-1].score
             everything, predictions = np.arange(len(training.targets)), []
             for seed in range(_HALVES):

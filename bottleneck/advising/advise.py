@@ -23,13 +23,13 @@ from bottleneck.advising.strategies import (
     CLASSIFIER,
     SEARCH,
     LinearStrategy,
+    Load,
     curve_of,
     measure_strategy,
     training_values,
 )
 from bottleneck.advising.tuned import compare_tail, load_tails
 from bottleneck.cache import Cache, CacheLike, open_cache
-from bottleneck.data import ImageTable
 from bottleneck.fitting import (
     CodeDataset,
     Features,
@@ -115,11 +115,12 @@ def advise(
     # Checked before the measurements, which take long.
     splits = label_rows(images, valid)
     tails = load_tails(tuned, splits.names)
-    measured = _measure(store, every, images, memory, on_progress)
+    load = partial(load_dataset, store, images=images, memory=memory)
+    measured = _measure(store, every, load, on_progress)
     last = _last_layer(measured[: len(every.layers)])
-    dataset = load_dataset(store, last.features, images, memory=memory)
+    dataset = load(last.features)
     comparison = Comparison.of(measured, last, dataset.training)
-    findings = _examine(store, comparison, images, memory, on_progress)
+    findings = _examine(load, comparison, on_progress)
     judged = tuple(
         compare_tail(path, tail, dataset.training, splits.training.digest(images), comparison)
         for path, tail in tails.items()
@@ -139,11 +140,7 @@ def advise(
 
 
 def _measure(
-    cache: Cache,
-    every: Features,
-    images: ImageTable,
-    memory: int | None,
-    on_progress: OnProgress,
+    cache: Cache, every: Features, load: Load, on_progress: OnProgress
 ) -> list[LinearStrategy]:
     """Measure each layer by depth, then all together, then the best one and all with views."""
     costs = cache.layer_costs(every.layers)
@@ -159,10 +156,7 @@ def _measure(
     def measure(layers: Sequence[str], count: int) -> None:
         features, weight = resolve_features(cache, layers, count), weights[len(measured)]
         on_fit = partial(fits.add, weight)
-        cost = features.cost(costs)
-        measured.append(
-            measure_strategy(cache, features, images, cost=cost, memory=memory, on_fit=on_fit)
-        )
+        measured.append(measure_strategy(load, features, cost=features.cost(costs), on_fit=on_fit))
         fits.finish(weight)
 
     for layer in ordered:
@@ -182,26 +176,19 @@ def _last_layer(singles: Sequence[LinearStrategy]) -> LinearStrategy:
     return next(one for one in singles if network_layers(one) == network_layers(singles[-1]))
 
 
-def _examine(
-    cache: Cache,
-    comparison: Comparison,
-    images: ImageTable,
-    memory: int | None,
-    on_progress: OnProgress,
-) -> Findings:
+def _examine(load: Load, comparison: Comparison, on_progress: OnProgress) -> Findings:
     """Measure what else may help, of the strategy that is chosen."""
     chosen = comparison.chosen
     plain, single = comparison.counterpart(chosen), comparison.best_layer
-    dataset = load_dataset(cache, chosen.features, images, memory=memory)
-    training = dataset.training
+    training = load(chosen.features).training
     values = training_values(training, chosen.cv)
     score = score_answers(training.targets, values, training.classes, SEARCH.metric)
     if plain is not chosen:
-        training = load_dataset(cache, plain.features, images, memory=memory).training
+        training = load(plain.features).training
     curve = curve_of(training, plain.cv, on_progress)
     neighbours = None
     if not training.multilabel:
-        training = load_dataset(cache, single.features, images, memory=memory).training
+        training = load(single.features).training
         neighbours = nearest_neighbour_accuracy(training)
     return Findings(
         images=len(training.targets),

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache import Cache
-from bottleneck.data import ImageTable
 from bottleneck.fitting import (
     Candidate,
     ClassifierOptions,
+    CodeDataset,
     CrossValidation,
     Features,
     LearningCurve,
@@ -21,10 +20,11 @@ from bottleneck.fitting import (
     answers_of,
     decision_values,
     learning_curve,
-    load_dataset,
 )
 from bottleneck.linear import TrainingSet, train
 from bottleneck.runtime import OnProgress, escape_unprintable, ignore_progress
+
+Load = Callable[[Features], CodeDataset]  # of the cache and images that are examined
 
 CLASSIFIER = ClassifierOptions("svm")
 SEARCH = SearchOptions()
@@ -68,12 +68,10 @@ class LinearStrategy:
 
 
 def measure_strategy(
-    cache: Cache,
+    load: Load,
     features: Features,
-    images: ImageTable,
     *,
     cost: float | None,
-    memory: int | None,
     on_fit: Callable[[], None] = lambda: None,
 ) -> LinearStrategy:
     """Search for C, and predict every training image by a head that was trained without it.
@@ -88,13 +86,13 @@ def measure_strategy(
         There are no labels, fewer than two classes, or too few images of one.
     """
     start = time.monotonic()
-    training = load_dataset(cache, features, images, memory=memory).training
+    training = load(features).training
     validation = CrossValidation(training, CLASSIFIER, SEARCH, on_fit)
     best = validation.select().best
     _, values = validation.calibrate(best.c, best.scaling)
     return LinearStrategy(
         features=features,
-        size=sum(features.sizes(cache)),
+        size=sum(training.sizes),
         cost=cost,
         cv=best,
         values=answers_of(values, multilabel=training.multilabel),
