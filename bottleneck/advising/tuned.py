@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,17 +82,8 @@ class TunedStrategy:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "file": self.path,
-            "boundary": self.boundary,
-            "kept_back": self.kept_back,
-            "images": self.images,
-            "linear": self.linear,
-            "standard_error": self.standard_error,
-            "heldout": self.heldout,
-            "seconds": self.seconds,
-            "reason": self.reason,
-        }
+        values = asdict(self)
+        return {"file": values.pop("path"), **values}
 
 
 def load_tails(

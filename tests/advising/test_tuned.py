@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bottleneck.advising.tuned import _recorded
+from bottleneck.advising.tuned import TunedStrategy, _recorded
 
 
 def read(**record: Any) -> dict[str, Any]:
@@ -50,3 +50,18 @@ def test_a_record_of_another_program_is_passed_over_with_a_word(changed: dict[st
     record = read(**{"train_digest": "ab", "class_weight": None, "choice": CHOICE} | changed)
     assert record["reason"].startswith("not comparable, its record of the training is not one of")
     assert record["kept_back"] is record["heldout"] is None
+
+
+def test_plain_values_name_the_file_and_all_else() -> None:
+    strategy = TunedStrategy("t", "layer3", 0.9, 8, 0.8, 0.01, {"accuracy": 1.0}, 2.0, "")
+    assert strategy.to_dict() == {
+        "file": "t",
+        "boundary": "layer3",
+        "kept_back": 0.9,
+        "images": 8,
+        "linear": 0.8,
+        "standard_error": 0.01,
+        "heldout": {"accuracy": 1.0},
+        "seconds": 2.0,
+        "reason": "",
+    }
