@@ -13,6 +13,8 @@ from bottleneck.data.sources.container_names import (
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ImagesNotFoundError
 
+_Containers = tuple[str, Path, tuple[str, ...]]  # their kind, a folder, and their names in it
+
 _ARRAYS = ("npz", "hdf5")  # each file of them is a data set of its own
 
 
@@ -43,15 +45,25 @@ def open_containers(path: Path, *, labels: bool = True) -> ContainerSource | Fil
     OSError
         The storage fails.
     """
+    if (found := _find(path)) is None:
+        return None
+    source = _open(*found, labels=labels)
+    if not len(source.table):
+        passed_over = source.notes.passed_over_text()
+        raise ImagesNotFoundError(f"no images in {path}: {passed_over or 'it is empty'}")
+    return source
+
+
+def _find(path: Path) -> _Containers | None:
     if path.is_dir():
-        return _open_folder(path, labels)
+        return _find_in_folder(path)
     if path.exists():
         kind = container_kind(path.name) if path.is_file() else ""
-        return _open(kind, path.parent, (path.name,), path, labels) if kind else None
-    return _open_pattern(path, labels) if is_shard_pattern(path) else None
+        return (kind, path.parent, (path.name,)) if kind else None
+    return _find_by_pattern(path) if is_shard_pattern(path) else None
 
 
-def _open_folder(folder: Path, labels: bool) -> ContainerSource | FileSource | None:
+def _find_in_folder(folder: Path) -> _Containers | None:
     found = find_containers(folder)
     if not found:
         return None
@@ -63,10 +75,10 @@ def _open_folder(folder: Path, labels: bool) -> ContainerSource | FileSource | N
     ((kind, names),) = found.items()
     if kind in _ARRAYS and len(names) > 1:
         raise ImagesNotFoundError(f"no images in {folder}, but {seen}: name one of them")
-    return _open(kind, folder, tuple(names), folder, labels)
+    return kind, folder, tuple(names)
 
 
-def _open_pattern(path: Path, labels: bool) -> ContainerSource | FileSource:
+def _find_by_pattern(path: Path) -> _Containers:
     text = os.fspath(path)
     names = expand_shards(text)
     missing = [name for name in names if not Path(name).is_file()]
@@ -76,22 +88,11 @@ def _open_pattern(path: Path, labels: bool) -> ContainerSource | FileSource:
             f"example {missing[0]}"
         )
     root = Path(text[: text.index("{")] + "_").parent
-    relative = tuple(Path(name).relative_to(root).as_posix() for name in names)
-    return _open(container_kind(text), root, relative, path, labels)
+    return container_kind(text), root, tuple(Path(n).relative_to(root).as_posix() for n in names)
 
 
 def _open(
-    kind: str, root: Path, names: tuple[str, ...], path: Path, labels: bool
-) -> ContainerSource | FileSource:
-    source = _open_kind(kind, root, names, labels)
-    if not len(source.table):
-        passed_over = source.notes.passed_over_text()
-        raise ImagesNotFoundError(f"no images in {path}: {passed_over or 'it is empty'}")
-    return source
-
-
-def _open_kind(
-    kind: str, root: Path, names: tuple[str, ...], labels: bool
+    kind: str, root: Path, names: tuple[str, ...], *, labels: bool
 ) -> ContainerSource | FileSource:
     # Imported when needed: a folder of photographs shall not wait for pyarrow and h5py.
     if kind == "parquet":
