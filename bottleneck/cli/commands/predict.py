@@ -113,4 +113,5 @@ def _counted(predictions: "Iterable[Prediction]", counts: Counter[bool]) -> "Ite
     """Count rejected and other predictions; yield them with options spelled as in a shell."""
     for prediction in predictions:
         counts[bool(prediction.reason)] += 1
-        yield replace(prediction, reason=spelled(prediction.reason))
+        why = prediction.reason
+        yield replace(prediction, reason=spelled(why)) if why else prediction
