@@ -16,10 +16,12 @@ from bottleneck.cache.format.shard import OpenShard, ShardHeader, read_header
 from bottleneck.data import ImageTable, ViewRecipe
 from bottleneck.errors import ShardError
 from bottleneck.model_reference import ModelReference
-from bottleneck.runtime import escape_unprintable
 from bottleneck.spec import Spec
 
 REMOVED = "removed: it is no longer among the images"
+
+# Why a shard counts as missing: an image has come back, or one of two runs at once was without it.
+HAS_AS_REMOVED = "intact, and has an image as removed that is there"
 
 # Time of a row whose image has changed, until every shard that holds it is of its present bytes.
 UNSURE_TIME = -1
@@ -258,19 +260,12 @@ class CacheDirectory:
             return "of another cache"
         if header.rows != self.rows(shard):
             return f"of rows {header.start} to {header.rows.stop - 1}, which is another place"
-        return self._wrong_removal(header)
+        return HAS_AS_REMOVED if self._has_as_removed(header) else ""
 
-    def _wrong_removal(self, header: ShardHeader) -> str:
-        """Return which image a shard has as removed although it is there; empty if it has none.
-
-        Of two runs at once, one without some images may replace shards of one with them.
-        """
+    def _has_as_removed(self, header: ShardHeader) -> bool:
+        """Return whether a shard has an image as removed that is there."""
         removed = (header.start + i for i, why in header.rejected.items() if why == REMOVED)
-        for row in removed:
-            if self.images.size[row] >= 0:
-                name = escape_unprintable(self.images.path[row])
-                return f"from when {name} was removed, which is there again"
-        return ""
+        return any(self.images.size[row] >= 0 for row in removed)
 
     def verify_open(self, series: SeriesLike, shard: int, opened: OpenShard) -> None:
         """Verify every byte of an open shard, and that its rows and images are those of this cache.

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from bottleneck.cache.directory import CacheDirectory
+from bottleneck.cache.directory import HAS_AS_REMOVED, CacheDirectory
 from bottleneck.cache.format.envelope import verify_envelope
 from bottleneck.cache.format.paths import files_in, list_foreign
 from bottleneck.cache.format.series import Series
@@ -50,8 +50,8 @@ class Problem:
 
     @property
     def is_missing_shard(self) -> bool:
-        """Return whether a shard was not extracted yet, or not with the images added since."""
-        return self.shard is not None and self.why in (_MISSING, _OUTGROWN)
+        """Return whether a shard was not extracted yet, or not with all present images."""
+        return self.shard is not None and self.why in (_MISSING, _OUTGROWN, HAS_AS_REMOVED)
 
     def __str__(self) -> str:
         return f"{escape_unprintable(self.file)}: {self.why}"

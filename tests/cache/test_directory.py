@@ -11,6 +11,7 @@ from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import (
     open_cache,
 )
+from bottleneck.cache.verify import verify
 from bottleneck.errors import ShardError
 from tests.helpers.format_reader import Reader
 from tests.helpers.shards import forge, missing_shards, reasons
@@ -74,9 +75,10 @@ def test_a_shard_of_a_run_without_an_image_that_is_there_is_missing(cache: Path)
     found = open_cache(cache)
     assert missing_shards(found, "layer2") == [1]
     assert [rows.start for rows, _ in Reader(cache).done("layer2")] == [0, 16, 24, 32]
-    name = found.images.path[11]
-    why = f"from when {name} was removed, which is there again"
+    why = "intact, and has an image as removed that is there"
     assert reasons(cache) == {"codes/layer2/00001.h5": why}
+    line = "missing: 1 of 5 shards of layer2: run the same `bottleneck.extract` again"
+    assert str(verify(cache)) == line  # it is not damaged
     size = found.images.size.copy()
     size[11] = -1
     replace(found.images, size=size).write_csv(cache / "images.csv")
