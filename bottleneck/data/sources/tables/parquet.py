@@ -6,15 +6,18 @@ This is the only module that imports pyarrow.
 import posixpath
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bottleneck.data.reading import (
     MAX_IMAGE_BYTES,
+    mtime_ns,
     read_image_bytes,
     refusing_damage,
     rejecting_unreadable,
@@ -98,6 +101,8 @@ class _File(NamedTuple):
         Path, label, split and group of its rows.
     ends : ndarray of int64
         The row behind each row group.
+    size, mtime_ns : ndarray of int64
+        By row; see `_sizes_and_times`.
     remarks : tuple of str
         What is not used.
     """
@@ -105,14 +110,16 @@ class _File(NamedTuple):
     stamp: FileStamp
     columns: ParquetColumns
     texts: TextColumns
-    ends: "np.ndarray[Any, np.dtype[np.int64]]"
+    ends: NDArray[np.int64]
+    size: NDArray[np.int64]
+    mtime_ns: NDArray[np.int64]
     remarks: tuple[str, ...]
 
 
 class ParquetMembers:
     """The images of Parquet files, in the order of their rows.
 
-    The sizes of images are not known before they are read: the table has 0.
+    The sizes of images in the files are not known before they are read: the table has 0.
 
     Parameters
     ----------
@@ -131,9 +138,9 @@ class ParquetMembers:
         self._files = files
         self._ends = np.cumsum(counts)
         self._groups = _RowGroups(files)
-        times = np.array([file.stamp.mtime_ns for file in files], dtype=np.int64)
-        size = np.zeros(sum(counts), dtype=np.int64)
-        self.table = ImageTable(*_concatenate(files), size, np.repeat(times, counts))
+        size = np.concatenate([file.size for file in files])
+        mtime = np.concatenate([file.mtime_ns for file in files])
+        self.table = ImageTable(*_concatenate(files), size, mtime)
         self.notes = _notes(files)
 
     def read(self, member: int) -> bytes:
@@ -245,14 +252,13 @@ def _look_through(root: Path, name: str) -> _File:
         unused = _extremes(opened.file.metadata, columns.unused)
         remarks = note_unused(path, "column", unused.items(), has_splits=bool(columns.split))
         texts = _texts(name, path, opened, columns)
-    if len(ends) and int(ends[-1]) != len(texts.path):
-        raise ImagesTableError(f"{path}: it claims {ends[-1]} rows and has {len(texts.path)}")
-    return _File(stamp, columns, texts, ends, remarks)
+        if len(ends) and int(ends[-1]) != len(texts.path):
+            raise ImagesTableError(f"{path}: it claims {ends[-1]} rows and has {len(texts.path)}")
+        size, mtime = _sizes_and_times(stamp, opened, columns)
+    return _File(stamp, columns, texts, ends, size, mtime, remarks)
 
 
-def _row_groups(
-    stamp: FileStamp, metadata: Any, data: str
-) -> "np.ndarray[Any, np.dtype[np.int64]]":
+def _row_groups(stamp: FileStamp, metadata: Any, data: str) -> NDArray[np.int64]:
     """Return the row behind each row group; refuse what claims too much."""
     counts = []
     for number in range(metadata.num_row_groups):
@@ -269,6 +275,41 @@ def _row_groups(
     if min(counts, default=0) < 0 or rows > stamp.size:
         raise ImagesTableError(f"{stamp.path}: it claims {rows} rows in {stamp.size} bytes")
     return np.cumsum(counts, dtype=np.int64)
+
+
+def _sizes_and_times(
+    stamp: FileStamp, opened: "_Opened", columns: ParquetColumns
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return size and time of each row's image: 0, and the table's time, where it is in the table.
+
+    A row without bytes names a file beside the table, which may change while the table does not.
+    """
+    rows = opened.file.metadata.num_rows
+    size, mtime = np.zeros(rows, dtype=np.int64), np.full(rows, stamp.mtime_ns)
+    named = list(_rows_without_bytes(opened.file.metadata, columns.data)) if columns.path else []
+    paths = _column(opened, columns.path) if named else []
+    for row in named:
+        with suppress(ImageError), rejecting_unreadable():  # else it is rejected when it is read
+            if paths[row] and "\0" not in paths[row]:
+                status = (stamp.path.parent / paths[row]).stat()
+                size[row], mtime[row] = status.st_size, max(stamp.mtime_ns, mtime_ns(status))
+    return size, mtime
+
+
+def _rows_without_bytes(metadata: Any, data: str) -> Iterator[int]:
+    """Yield the rows of row groups in which some have no bytes, or which do not tell."""
+    end = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        start, end = end, end + group.num_rows
+        parts = (group.column(i) for i in range(group.num_columns))
+        nulls = [_null_count(part) for part in parts if part.path_in_schema == data]
+        if nulls != [0]:
+            yield from range(start, end)
+
+
+def _null_count(part: Any) -> int | None:
+    known = part.is_stats_set and part.statistics.has_null_count
+    return int(part.statistics.null_count) if known else None
 
 
 def _extremes(metadata: Any, columns: Sequence[str]) -> dict[str, set[str]]:

@@ -18,7 +18,7 @@ from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.tables import parquet
 from bottleneck.data.summary import summarize_images
 from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError, MissingPackageError
-from tests.helpers.archives import class_label, huggingface, image_values, png, write_parquet
+from tests.helpers.archives import IMAGE, class_label, huggingface, image_values, png, write_parquet
 from tests.helpers.image_tables import one_line
 
 
@@ -126,6 +126,27 @@ def test_a_row_without_bytes_is_the_file_that_it_names(tmp_path: Path) -> None:
     for row in (2, 3):
         with pytest.raises(ImageError, match="the row has no image"):
             source.read(row)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_row_without_bytes_has_the_size_and_time_of_its_file(tmp_path: Path, tells: bool) -> None:
+    path, written = tmp_path / "a.parquet", {}
+    for i, seconds in ((0, 300), (2, 300), (3, 100)):
+        written[i] = (tmp_path / f"{i}.png").write_bytes(png(i))
+        os.utime(tmp_path / f"{i}.png", (seconds, seconds))
+    rows = [
+        *image_values([0, 1], path="{}.png"),
+        *({"bytes": None, "path": name} for name in ("2.png", "3.png", "4.png", "5\0.png", None)),
+    ]
+    table = pa.table({"image": pa.array(rows, IMAGE)})
+    pq.write_table(table, path, row_group_size=2, write_statistics=tells)
+    os.utime(path, (200, 200))
+    found = open_images(path).table
+    first = (
+        (0, 200) if tells else (written[0], 300)
+    )  # it has bytes, and the file counts for nothing
+    expected = [first, (0, 200), (written[2], 300), (written[3], 200), *[(0, 200)] * 3]
+    assert [*zip(found.size, found.mtime_ns // 10**9, strict=True)] == expected
 
 
 @pytest.mark.parametrize(
