@@ -103,10 +103,13 @@ class CacheUpdate:
         OSError
             A file could not be written.
         """
-        cache, now = self.cache, self._read_table()
-        table = self._merge(self._until_finished, now)
-        if len(table) > len(self._until_finished):  # this run would not make their shards
+        cache, table, now = self.cache, self._until_finished, self._read_table()
+        if now is not None and len(now) > len(table):  # this run would not make their shards
             raise _changed_meanwhile(cache.path)
+        own = self._own_rows(table, now)
+        if now is not None and now is not self._known:
+            others = np.flatnonzero(~own[: len(now)] & table.exists[: len(now)])
+            table = _with_stamps_of(table, now, others)
         if self.new and is_cache(cache.path):  # another task of the same run was faster
             _require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
         if self.changes.added or self.stale:
@@ -162,11 +165,13 @@ class CacheUpdate:
             delete_derived_files(cache)
         for stale_series, shard in stale:
             cache.shard_path(stale_series, shard).unlink(missing_ok=True)
-        if self._until_finished is self.cache.images:
+        table, now = self.cache.images, self._read_table()
+        own = self._own_rows(table, now)
+        if self._until_finished is table:
             return cache
-        now = self._read_table()
-        written = self._write(self._merge(self.cache.images, now), now)
-        return dataclasses.replace(written, manifest=cache.manifest)
+        if now is not None and len(now) >= len(table):  # labels may be of a later run
+            table = _with_stamps_of(now, table, np.flatnonzero(own))
+        return dataclasses.replace(self._write(table, now), manifest=cache.manifest)
 
     def _is_stale(self, series: Series, shard: int) -> bool:
         rows = [row for row in self.cache.rows(shard) if row in self._digests]
@@ -178,27 +183,25 @@ class CacheUpdate:
             table.write_csv(self.cache.path / "images.csv")
         return dataclasses.replace(self.cache, images=table)
 
+    @property
+    def _known(self) -> ImageTable:
+        return self.cache.images if self._opened is None else self._opened.images
+
     def _read_table(self) -> ImageTable | None:
         """Return the table as it is on the disk now; None unless there is an intact one."""
-        known = self._opened.images if self._opened is not None else self.cache.images
         if not is_cache(self.cache.path):
             return None  # images.csv alone is left by a run that ended early
         try:
-            return ImageTable.read_csv(self.cache.path / "images.csv", known=known)
+            return ImageTable.read_csv(self.cache.path / "images.csv", known=self._known)
         except (FileNotFoundError, ImagesTableError):
             return None
 
-    def _merge(self, table: ImageTable, now: ImageTable | None) -> ImageTable:
-        """Return a table with the rows, sizes and times that other runs have written since."""
-        if now is None or (self._opened is not None and now is self._opened.images):
-            return table
-        if not all(map(operator.eq, now.path, table.path)):  # of the rows that both have
+    def _own_rows(self, table: ImageTable, now: ImageTable | None) -> NDArray[np.bool_]:
+        """Return the rows of the task; require that the table on the disk has the same images."""
+        same = now is None or now is self._known or all(map(operator.eq, now.path, table.path))
+        if not same:  # of the rows that both have
             raise _changed_meanwhile(self.cache.path)
-        own = _own_rows(len(table), self.cache.layout.shard_size, self._task)
-        if len(now) > len(table):
-            return _with_stamps_of(now, table, np.flatnonzero(own))
-        others = np.flatnonzero(~own[: len(now)] & table.exists[: len(now)])
-        return _with_stamps_of(table, now, others)
+        return _own_rows(len(table), self.cache.layout.shard_size, self._task)
 
 
 def plan_update(

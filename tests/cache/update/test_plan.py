@@ -17,6 +17,7 @@ from bottleneck.cache.update.plan import CacheUpdate, plan_update
 from bottleneck.cache.verify import verify
 from bottleneck.data.image_source import ImageSource
 from bottleneck.data.images import open_images
+from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.errors import CacheError, SpecMismatchError
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers.cli import contents
@@ -588,6 +589,19 @@ def test_rows_that_another_run_appends_in_the_meantime_stay(
     assert (last.changes, last.changes.touched, last.rows) == (ImageChanges(), 0, 0)
 
 
+def test_labels_that_another_run_has_written_meanwhile_stay(photos: Path, first: Cache) -> None:
+    touch(photos / first.images.path[11], 999)
+    source = open_images(photos)
+    update = plan_update(first.path, source, **facts(first))
+    labelled = dataclasses.replace(source.table, label=CategoricalColumn(["later"] * 36))
+    begun = update.apply()
+    plan_update(first.path, source.with_table(labelled), **facts(first)).apply()
+    done = update.finish(begun, []).images
+    assert done == open_cache(first.path).images
+    assert set(done.label) == {"later"}
+    assert done.mtime_ns.tolist() == source.table.mtime_ns.tolist()
+
+
 def sources_of_other_images(photos: Path) -> list[ImageSource]:
     """The photographs alone, then with two others each."""
     sources = [open_images(photos)]
@@ -632,6 +646,9 @@ def test_a_cache_that_another_run_creates_meanwhile_keeps_its_images(
             plan.apply()
         assert contents(tmp_path / "new") == before
     assert open_cache(tmp_path / "new").images == plans[1].cache.images
+    plans[2].cache.images.write_csv(tmp_path / "new/images.csv")  # at the same moment
+    with pytest.raises(CacheError, match="another run has added images"):
+        plans[1].finish(plans[1].cache, [])
 
 
 # Kills
