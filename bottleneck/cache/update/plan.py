@@ -118,15 +118,15 @@ class CacheUpdate:
         cache = self._write(table, now)
         if self._opened is not None and self._opened.manifest == cache.manifest:
             return cache
-        self._write_manifest()  # last
-        # Tasks that begin together all write a manifest, and the last rename wins. If images were
-        # added in between, the cache ids differ.
+        self._write_manifest(now)  # last
+        # Tasks that begin together all write table and manifest, and the last rename wins. If
+        # images were added in between, the cache ids differ, and shards of the others are missing.
         return dataclasses.replace(cache, manifest=read_manifest(cache.path))
 
-    def _write_manifest(self) -> None:
+    def _write_manifest(self, now: ImageTable | None) -> None:
         """Write ``spec.json`` for a new cache, or with the recipe for the first views of one."""
         path, manifest = self.cache.path, self.cache.manifest
-        if is_cache(path):  # another task may have written it since
+        if now is not None:  # another task may have written it since
             present = read_manifest(path)
             recipe = manifest.view_recipe
             manifest = _with_recipe(dataclasses.replace(self.cache, manifest=present), recipe)

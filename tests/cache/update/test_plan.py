@@ -651,6 +651,21 @@ def test_a_cache_that_another_run_creates_meanwhile_keeps_its_images(
         plans[1].finish(plans[1].cache, [])
 
 
+def test_shards_of_a_cache_that_two_runs_create_at_once_are_of_the_table_that_stays(
+    photos: Path, first: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, one, other = (
+        plan_update(tmp_path / "new", source, **facts(first))
+        for source in sources_of_other_images(photos)
+    )
+    one.apply()
+    monkeypatch.setattr(CacheUpdate, "_read_table", lambda update: None)  # it looked before that
+    other.apply()
+    there = open_cache(tmp_path / "new")
+    assert there.images == other.cache.images
+    assert there.manifest.cache_id == other.cache.manifest.cache_id != one.cache.manifest.cache_id
+
+
 # Kills
 
 
