@@ -44,7 +44,7 @@ from bottleneck.cache.format.paths import has_shards
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.index import delete_derived_files
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.cache.update.content import ContentComparison, compare_content, stored_digests
+from bottleneck.cache.update.content import compare_content, stored_digests
 from bottleneck.cache.update.merge import ImageChanges, merge_with_cache
 from bottleneck.data import ImageSource, ImageTable, ViewRecipe
 from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
@@ -112,7 +112,7 @@ class CacheUpdate:
             table = _with_stamps_of(table, now, others)
         if self.new and is_cache(cache.path):  # another task of the same run was faster
             _require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
-        if self.changes.added or self.stale:
+        if self.changes.added or self.changes.changed:
             # They would lack the new rows, or mark rows valid whose codes are stale.
             delete_derived_files(cache)
         cache = self._write(table, now)
@@ -286,8 +286,8 @@ def _compare(
     own = _own_rows(len(merged.table), opened.layout.shard_size, task)
     after = dataclasses.replace(planned, images=merged.table)
     found = compare_content(after, source, suspects[own[suspects]], on_progress)
-    # New images make the last shard longer, so that its old file counts as unfinished in `after`.
-    # Its rows are compared with that file as the cache had it before.
+    # Where new images make the last shard longer, or one has come back, the old file counts as
+    # unfinished in `after`. Its rows are compared with that file as the cache had it before.
     unheld = np.setdiff1d(suspects[own[suspects]], np.union1d(found.same, found.changed))
     outgrown = compare_content(opened, source, unheld, on_progress)
     differing = merged.differing
@@ -305,7 +305,7 @@ def _compare(
             touched=len(np.intersect1d(differing, np.union1d(found.same, outgrown.same))),
         ),
         opened,
-        _with_unsure_time(until_then, found),
+        _with_unsure_time(until_then, np.union1d(found.changed, outgrown.changed)),
         stale=found.stale,
         removed_rows=frozenset(merged.removed_rows.tolist()),
         _task=task,
@@ -328,11 +328,11 @@ def _with_stamps_of(table: ImageTable, old: ImageTable, rows: NDArray[np.int64])
     return dataclasses.replace(table, size=size, mtime_ns=mtime)
 
 
-def _with_unsure_time(table: ImageTable, found: ContentComparison) -> ImageTable:
-    if not len(found.changed):
+def _with_unsure_time(table: ImageTable, rows: NDArray[np.int64]) -> ImageTable:
+    if not len(rows):
         return table
     mtime = table.mtime_ns.copy()
-    mtime[found.changed] = UNSURE_TIME
+    mtime[rows] = UNSURE_TIME
     return dataclasses.replace(table, mtime_ns=mtime)
 
 

@@ -24,7 +24,7 @@ from tests.helpers.cli import contents
 from tests.helpers.fixture_types import Extract
 from tests.helpers.networks import SMALL
 from tests.helpers.photographs import photograph, write_photographs
-from tests.helpers.shards import missing_shards
+from tests.helpers.shards import forge, missing_shards
 
 
 def times(cache: Cache, layer: str = "layer2") -> list[int]:
@@ -587,6 +587,21 @@ def test_rows_that_another_run_appends_in_the_meantime_stay(
     assert len(again.cache.images) == len(open_cache(first.path).images) == 39
     last = extract_tiny(photos)
     assert (last.changes, last.changes.touched, last.rows) == (ImageChanges(), 0, 0)
+
+
+def test_a_changed_image_beside_one_that_is_back_has_no_code_until_the_run_ends(
+    photos: Path, first: Cache
+) -> None:
+    shutil.rmtree(first.folder("layer3"))
+    removal = {"rejected": {"3": REMOVED}}
+    forge(first.shard_path("layer2", 1), header=lambda header: header.update(removal))
+    size = first.images.size.copy()
+    size[11] = -1
+    dataclasses.replace(first.images, size=size).write_csv(first.path / "images.csv")
+    touch(photos / first.images.path[10], 999)
+    plan_update(first.path, open_images(photos), **facts(first)).apply()
+    assert missing_shards(open_cache(first.path), "layer2") == [1]
+    assert not (first.path / "codes.h5").exists()
 
 
 def test_labels_that_another_run_has_written_meanwhile_stay(photos: Path, first: Cache) -> None:
