@@ -23,7 +23,6 @@ A run ends before step 2 if another one has added images since the table was rea
 
 import dataclasses
 import operator
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,18 +37,20 @@ from bottleneck.cache.format.manifest import (
     is_cache,
     manifest_text,
     read_manifest,
-    require_cache,
 )
-from bottleneck.cache.format.paths import has_shards
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.index import delete_derived_files
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.cache.update.content import compare_content, stored_digests
 from bottleneck.cache.update.merge import ImageChanges, merge_with_cache
+from bottleneck.cache.update.requirements import (
+    manifest_with_recipe,
+    require_free,
+    require_same,
+)
 from bottleneck.data import ImageSource, ImageTable, ViewRecipe
-from bottleneck.errors import CacheError, ImagesTableError, SpecMismatchError
+from bottleneck.errors import CacheError, ImagesTableError
 from bottleneck.model_reference import ModelReference
-from bottleneck.pooling import pooled_name
 from bottleneck.runtime import ArrayTask, OnProgress, ignore_progress, write_text_atomic
 from bottleneck.spec import Spec
 
@@ -111,7 +112,7 @@ class CacheUpdate:
             others = np.flatnonzero(~own[: len(now)] & table.exists[: len(now)])
             table = _with_stamps_of(table, now, others)
         if self.new and is_cache(cache.path):  # another task of the same run was faster
-            _require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
+            require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
         if self.changes.added or self.changes.changed:
             # They would lack the new rows, or mark rows valid whose codes are stale.
             delete_derived_files(cache)
@@ -129,7 +130,9 @@ class CacheUpdate:
         if now is not None:  # another task may have written it since
             present = read_manifest(path)
             recipe = manifest.view_recipe
-            manifest = _with_recipe(dataclasses.replace(self.cache, manifest=present), recipe)
+            manifest = manifest_with_recipe(
+                dataclasses.replace(self.cache, manifest=present), recipe
+            )
             if manifest == present:
                 return
         write_text_atomic(path / "spec.json", manifest_text(manifest))
@@ -259,13 +262,13 @@ def plan_update(
     path = cache.path if isinstance(cache, Cache) else cache
     images = source.table
     if not is_cache(path):
-        _require_free(path)
+        require_free(path)
     if not is_cache(path):
         manifest = Manifest(spec, layout, reference, images.digest, view_recipe=view_recipe)
         return CacheUpdate(Cache(path, manifest, images), ImageChanges(), None, images)
     opened = open_cache(cache, images)
-    _require_same(opened.manifest, path, spec, layout)
-    planned = dataclasses.replace(opened, manifest=_with_recipe(opened, view_recipe))
+    require_same(opened.manifest, path, spec, layout)
+    planned = dataclasses.replace(opened, manifest=manifest_with_recipe(opened, view_recipe))
     if opened.images is images and not check_content:  # the usual case for one of many tasks
         return CacheUpdate(planned, ImageChanges(), opened, images)
     return _compare(opened, planned, source, task, on_progress, check_content=check_content)
@@ -341,60 +344,3 @@ def _changed_meanwhile(path: Path) -> CacheError:
         f"another run has added images to cache {path} meanwhile: run the same "
         "`bottleneck.extract` again"
     )
-
-
-def _require_free(path: Path) -> None:
-    # images.csv alone is left by a run that ended before it had created the cache.
-    names = [p.name for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
-    others = sorted(set(names) - {"images.csv"})
-    if is_cache(path):
-        return  # another process has created it in the meantime
-    if has_shards(path):
-        require_cache(path)  # says how to restore one that has lost its spec.json
-    nearest = next(p for p in (path, *path.parents) if os.path.lexists(p))
-    if not nearest.is_dir() or others:
-        what = f"it holds {others[0]}" if others else _not_a_folder(path, nearest)
-        raise CacheError(
-            f"{path} is not a cache, {what}: name an empty or new directory with `out`"
-        )
-
-
-def _not_a_folder(path: Path, nearest: Path) -> str:
-    kind = "a file" if nearest.exists() else f"a link to {nearest.readlink()}, which is not there"
-    return f"{'it' if nearest == path else nearest} is {kind}"
-
-
-def _with_recipe(cache: Cache, recipe: ViewRecipe | None) -> Manifest:
-    """Return a cache's manifest with the recipe of a run; refuse another one than its views have.
-
-    A recipe binds a cache as a spec does: once there is a shard that was made by it.
-    """
-    manifest = cache.manifest
-    if recipe in (None, manifest.view_recipe):
-        return manifest
-    if manifest.version < 3:
-        raise SpecMismatchError(
-            f"cache {cache.path} is of format version {manifest.version}, which has no views: "
-            "extract into another directory with `out`"
-        )
-    if manifest.view_recipe and cache.has_views:
-        raise SpecMismatchError(
-            f"cache {cache.path} has views by {manifest.view_recipe}, this run asks for {recipe}: "
-            "leave `augmentations` and `seed` out to use the cache's own, or name another cache "
-            "with `out`"
-        )
-    return dataclasses.replace(manifest, view_recipe=recipe)
-
-
-def _require_same(manifest: Manifest, path: Path, spec: Spec, layout: StorageLayout) -> None:
-    next_step = "codes of two specs are never mixed; name another cache with `out`"
-    if dataclasses.replace(spec, pool=manifest.spec.pool) == manifest.spec:
-        next_step = f"codes with that pooling are of layers named {pooled_name('LAYER', spec.pool)}"
-    manifest.spec.require(spec, this=f"cache {path}", that="this run", next_step=next_step)
-    for name, value in dataclasses.asdict(manifest.layout).items():
-        wanted = getattr(layout, name)
-        if value != wanted:
-            raise SpecMismatchError(
-                f"cache {path} has {name} {value}, this run asks for {wanted}: leave `{name}` "
-                "out to use the cache's own, or name another cache with `out`"
-            )
