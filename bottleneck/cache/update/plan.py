@@ -168,9 +168,13 @@ class CacheUpdate:
             delete_derived_files(cache)
         for stale_series, shard in stale:
             cache.shard_path(stale_series, shard).unlink(missing_ok=True)
-        table, now = self.cache.images, self._read_table()
+        table = self.cache.images
+        is_written = self._until_finished is table
+        if is_written and not (self.new or self.changes.added):
+            return cache  # there are no new rows that another run may have replaced
+        now = self._read_table()
         own = self._own_rows(table, now)
-        if self._until_finished is table:
+        if is_written:
             return cache
         if now is not None and len(now) >= len(table):  # labels may be of a later run
             table = _with_stamps_of(now, table, np.flatnonzero(own))
