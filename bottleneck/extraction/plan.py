@@ -151,9 +151,10 @@ def plan(
 def _estimate_layers(
     layers: Sequence[Layer], pool: str, layout: StorageLayout, images: ImageTable, views: int
 ) -> dict[str, LayerEstimate]:
-    full, rest = divmod(len(images), layout.shard_size)
+    rows, size = len(images), layout.shard_size
+    full, rest = divmod(rows, size)
     shard_rows = {layout.shard_size: full * views} | ({rest: views} if rest else {})
-    text = longest_text(images)
+    text = longest_text(images, (range(k, min(k + size, rows)) for k in range(0, rows, size)))
     return {
         layer.name: LayerEstimate.from_shards(
             layer.code_shape(pool), layout.dtype, shard_rows, text

@@ -105,7 +105,7 @@ def test_bytes_are_those_that_extract_announces(cache: Path) -> None:
     ahead = estimate_disk_use(
         planned, [layer], {(Series("layer2"),): list(range(planned.shard_count))}
     )
-    texts = longest_text(planned.images)
+    texts = longest_text(planned.images, map(planned.rows, range(planned.shard_count)))
     assert estimate(36, 8, (1000,), "float32", texts).bytes == ahead.bytes
 
 

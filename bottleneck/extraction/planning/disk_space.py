@@ -3,8 +3,9 @@
 import math
 import shutil
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -190,7 +191,8 @@ def estimate_disk_use(
     OSError
         The disk does not say how much is free.
     """
-    text_bytes = longest_text(cache.images) if missing else 0
+    shards = sorted(set(chain.from_iterable(missing.values())))
+    text_bytes = longest_text(cache.images, map(cache.rows, shards))
     gone = Counter(row // cache.layout.shard_size for row in removed_rows)
 
     def images(shards: Sequence[int]) -> int:
@@ -218,22 +220,26 @@ def estimate_disk_use(
     return DiskEstimate(cache.path, sum(rows.values()), passes, estimates, _free_bytes(cache.path))
 
 
-def longest_text(images: ImageTable) -> int:
-    """Return the bytes of the longest path and of the longest label, added.
+def longest_text(images: ImageTable, shards: Iterable[range]) -> int:
+    """Return the bytes of the longest path in some shards and of the longest label, added.
 
     Parameters
     ----------
     images : ImageTable
+    shards : iterable of range
+        The rows of each. A task does not look at the paths of others.
 
     Examples
     --------
     >>> n = np.zeros(2, dtype=np.int64)
-    >>> longest_text(ImageTable(["1", "21"], ["bée", "ant"], ["", ""], ["", ""], n, n))
+    >>> images = ImageTable(["1", "21"], ["bée", "ant"], ["", ""], ["", ""], n, n)
+    >>> longest_text(images, [range(2)])
     6
     """
+    paths = (path for rows in shards for path in images.path[rows.start : rows.stop])
     return sum(
         max((len(text.encode(errors="surrogateescape")) for text in texts), default=0)
-        for texts in (images.path, images.label.categories)
+        for texts in (paths, images.label.categories)
     )
 
 

@@ -273,9 +273,10 @@ def test_images_to_encode_and_disk_space_are_printed_before_the_work(
         "36 images to encode at layer2 (8), layer3 (10): at most 192 kB, 52 GB free on the disk\n"
     )
     assert run(*extract).stderr == found  # nothing to do
+    # 2 shards, 16 rows with 4 values, and 56 texts of 28 B: the task has no longer ones
     task = run(*extract, "--layer", "fc", "--task", "1/2", "--json")
     assert task.stderr == found + (
-        "16 images to encode at fc (4): at most 38.9 kB, 52 GB free on the disk\n"
+        "16 images to encode at fc (4): at most 38.8 kB, 52 GB free on the disk\n"
     )
     assert json.loads(task.stdout)["encoded"] == 16
 

@@ -15,6 +15,7 @@ from bottleneck.cache.format.shard import ShardData
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.data.table.image_table import ImageTable
+from bottleneck.data.table.string_column import StringColumn
 from bottleneck.errors import DiskSpaceError
 from bottleneck.extraction.planning.disk_space import (
     DiskEstimate,
@@ -75,7 +76,7 @@ def test_each_layer_counts_the_rows_that_it_lacks(
     assert (found.layers["wide"].code_shape, found.layers["wide"].rows) == ((1000,), 20)
     assert (found.layers["flat"].code_shape, found.layers["flat"].rows) == ((10,), 12)
     # float32 codes, 320 bytes a row, 16 kB a shard, and texts beside them
-    texts = longest_text(planned.images)
+    texts = longest_text(planned.images, map(planned.rows, (0, 1, 4)))
     assert found.layers["wide"].bytes == 20 * (4000 + 320) + 3 * 16_000 + (20 + 3 * 20) * texts
     assert found.layers["flat"].bytes == 12 * (40 + 320) + 2 * 16_000 + (12 + 2 * 20) * texts
     assert found.bytes == found.layers["wide"].bytes + found.layers["flat"].bytes
@@ -88,9 +89,22 @@ def test_each_view_that_is_missing_is_a_forward_pass_and_takes_the_space_of_the_
     found = estimate_disk_use(planned, [WIDE, FLAT], {tuple(flat): [0], (flat[2],): [1]})
     assert (found.rows, found.passes) == (16, 32)
     assert found.layers["flat"].rows == 32
-    texts = (32 + 4 * 20) * longest_text(planned.images)
+    texts = (32 + 4 * 20) * longest_text(planned.images, map(planned.rows, (0, 1)))
     assert found.bytes == 32 * (40 + 320) + 4 * 16_000 + texts
     assert str(found).startswith("32 views of 16 images to encode at flat (10): at most")
+
+
+def test_a_long_path_counts_in_its_shard_alone(planned: Cache) -> None:
+    paths = StringColumn([*planned.images.path[:-1], "x" * 1000])
+    images = dataclasses.replace(planned.images, path=paths)
+    long = dataclasses.replace(planned, images=images)
+
+    def size(cache: Cache, shard: int) -> int:
+        return estimate_disk_use(cache, [FLAT], {(Series("flat"),): [shard]}).bytes
+
+    assert size(long, 0) == size(planned, 0)
+    last = planned.shard_count - 1
+    assert size(long, last) > size(planned, last) + 1000
 
 
 def test_rows_of_removed_images_take_their_space_and_are_not_encoded(planned: Cache) -> None:
