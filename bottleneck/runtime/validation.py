@@ -36,6 +36,13 @@ def require_positive(parameter: str, value: int) -> None:
 def require_positive_or_none(parameter: str, value: int | None) -> None:
     """Refuse a value that is no whole number above 0; None means that it was not given.
 
+    Parameters
+    ----------
+    parameter : str
+        Its name, for the message.
+    value : int or None
+        The count.
+
     Raises
     ------
     InvalidOptionError
@@ -139,6 +146,11 @@ def require_left_out(reason: str, **given: Any) -> None:
 
 def keep_python_numbers(options: Any) -> None:
     """Replace NumPy's and PyTorch's numbers in a frozen dataclass by Python's, which JSON has.
+
+    Parameters
+    ----------
+    options : dataclass
+        Changed in place, from its ``__post_init__``.
 
     Examples
     --------

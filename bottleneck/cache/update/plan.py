@@ -107,9 +107,9 @@ class CacheUpdate:
         cache, table, now = self.cache, self._until_finished, self._read_table()
         if now is not None and len(now) > len(table):  # this run would not make their shards
             raise _changed_meanwhile(cache.path)
-        own = self._own_rows(table, now)
+        self._require_same_images(table, now)
         if now is not None and now is not self._known:
-            others = np.flatnonzero(~own[: len(now)] & table.exists[: len(now)])
+            others = np.flatnonzero(~self._own_rows(now) & table.exists[: len(now)])
             table = _with_stamps_of(table, now, others)
         if self.new and is_cache(cache.path):  # another task of the same run was faster
             require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
@@ -173,11 +173,11 @@ class CacheUpdate:
         if is_written and not (self.new or self.changes.added):
             return cache  # there are no new rows that another run may have replaced
         now = self._read_table()
-        own = self._own_rows(table, now)
+        self._require_same_images(table, now)
         if is_written:
             return cache
         if now is not None and len(now) >= len(table):  # labels may be of a later run
-            table = _with_stamps_of(now, table, np.flatnonzero(own))
+            table = _with_stamps_of(now, table, np.flatnonzero(self._own_rows(table)))
         return dataclasses.replace(self._write(table, now), manifest=cache.manifest)
 
     def _is_stale(self, series: Series, shard: int) -> bool:
@@ -203,11 +203,14 @@ class CacheUpdate:
         except (FileNotFoundError, ImagesTableError):
             return None
 
-    def _own_rows(self, table: ImageTable, now: ImageTable | None) -> NDArray[np.bool_]:
-        """Return the rows of the task; require that the table on the disk has the same images."""
+    def _require_same_images(self, table: ImageTable, now: ImageTable | None) -> None:
+        """Refuse a table on the disk that has another image in a row that both have."""
         same = now is None or now is self._known or all(map(operator.eq, now.path, table.path))
-        if not same:  # of the rows that both have
+        if not same:
             raise _changed_meanwhile(self.cache.path)
+
+    def _own_rows(self, table: ImageTable) -> NDArray[np.bool_]:
+        """Return which rows of a table are in shards of the task."""
         return _own_rows(len(table), self.cache.layout.shard_size, self._task)
 
 
