@@ -33,7 +33,12 @@ def choose_fonts(figure: "Figure") -> None:
     if not missing:
         return
     families = list(usual.get_family())
-    installed = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+    # Of a family's faces the last is kept: a regular one, which has the most characters.
+    faces = sorted(
+        font_manager.fontManager.ttflist,
+        key=lambda face: (face.style == "normal") + (face.weight in (400, "normal")),
+    )
+    installed = {face.name: face.fname for face in faces}
     for name in sorted(installed.keys() - {_BOXES}, key=lambda name: ("Sans" not in name, name)):
         if found := missing & characters(installed[name]):
             families.append(name)

@@ -18,6 +18,7 @@ OF_NONE = chr(0x732B)  # a cat
 def few_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("DejaVu Sans", "STIXGeneral", "Last Resort High-Efficiency")
     fonts = [font for font in font_manager.fontManager.ttflist if font.name in names]
+    fonts.sort(key=lambda font: font.style == "italic")  # the order on a disk is any
     monkeypatch.setattr(font_manager.fontManager, "ttflist", fonts)
 
 
