@@ -6,19 +6,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from bottleneck.data.sources.container_names import container_kind
 from bottleneck.runtime import format_count
 
 _QUIET = frozenset(("thumbs.db", "desktop.ini"))  # an operating system leaves them, not a user
 _MOST_SUFFIX = 8  # characters
 _MOST_KINDS = 6  # that are named, those of the most files first
 
-# Files that are found beside images and are none. Every other kind may be an image.
+# Files that are found beside images and are none, as are files that hold many images: an archive
+# beside photographs is not opened. Every other kind may be an image.
 _TEXTS = (".txt", ".md", ".rst", ".rtf", ".pdf", ".tex", ".bib", ".doc", ".docx", ".log")
-_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml", ".xls", ".xlsx", ".ods", ".parquet")
-_ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".db", ".sqlite")
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml", ".xls", ".xlsx", ".ods")
+_ARRAYS = (".npy", ".mat", ".pkl", ".db", ".sqlite")
 _CODE = (".py", ".ipynb", ".m", ".sh", ".js", ".css", ".htm", ".html", ".url", ".lnk", ".lock")
 _SETTINGS = (".ini", ".cfg", ".conf", ".toml", ".yaml", ".yml")
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".md5", ".sha256", ".torrent")
+_ARCHIVES = (".zip", ".gz", ".7z", ".rar", ".md5", ".sha256", ".torrent")
 _DOCUMENTS = frozenset((*_TEXTS, *_TABLES, *_ARRAYS, *_CODE, *_SETTINGS, *_ARCHIVES))
 _DOCUMENT_NAMES = frozenset(("authors", "copying", "licence", "license", "notice", "readme"))
 
@@ -113,7 +115,9 @@ class PassedOver:
             suffix = ""  # numbers are no kinds: there may be one for each file
         self._kinds[suffix] += 1
         self.in_folder[folder] += 1
-        self._unread_images += suffix not in _DOCUMENTS and stem not in _DOCUMENT_NAMES
+        self._unread_images += not (
+            suffix in _DOCUMENTS or stem in _DOCUMENT_NAMES or container_kind(name)
+        )
 
     def notes(self, without_images: Iterable[str], remarks: tuple[str, ...] = ()) -> SourceNotes:
         """Return what was counted.

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bottleneck.data.images import open_images
-from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.data.sources.container_names import SUFFIXES
+from bottleneck.data.sources.notes import PassedOver, SourceNotes
 from bottleneck.data.summary import summarize_images
 from bottleneck.errors import ImagesNotFoundError
 from tests.helpers.image_folders import touch
@@ -38,6 +39,13 @@ def test_files_of_the_operating_system_are_not_counted(tmp_path: Path, name: str
 def test_documents_are_no_images(tmp_path: Path, name: str) -> None:
     found = notes_of(touch(tmp_path, "ants/1.jpg", f"ants/{name}"))
     assert (sum(found.passed_over.values()), found.lost_images) == (1, False)
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".tar.xz", ".tar.zst"])
+def test_files_that_hold_many_images_are_no_images(suffix: str) -> None:
+    found = PassedOver()
+    found.add(f"a{suffix}", "")
+    assert (sum(found.notes(()).passed_over.values()), found.notes(()).lost_images) == (1, False)
 
 
 @pytest.mark.parametrize("name", ["a.cr2", "a.CR2", "a.jxl", "IMG_0001", "a.jpg~", "a.840.113"])
