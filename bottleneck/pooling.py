@@ -9,10 +9,10 @@ import re
 from bottleneck.errors import InvalidOptionError
 
 DEFAULT_POOL = "avg"
-_NAMED = ("avg", "max", "none", "cls")
-_ALLOWED = "avg, max, none, cls, or a whole number K for a K × K grid, as 2 or 2x2"
+POOLINGS = ("avg", "max", "none", "cls")  # beside the sides of grids
+_ALLOWED = f"{', '.join(POOLINGS)}, or a whole number K for a K × K grid, as 2 or 2x2"
 _GRID = re.compile(r"([1-9][0-9]*)(?:x\1)?")
-_OWN = re.compile(rf"(?P<layer>.+)@(?P<pool>{'|'.join(_NAMED)}|([1-9][0-9]*)(?:x\3)?)")
+_OWN = re.compile(rf"(?P<layer>.+)@(?P<pool>{'|'.join(POOLINGS)}|([1-9][0-9]*)(?:x\3)?)")
 
 
 def check_pool(pool: str) -> str:
@@ -30,7 +30,7 @@ def check_pool(pool: str) -> str:
     """
     if not isinstance(pool, str):
         raise InvalidOptionError("pool", pool, f"text: {_ALLOWED}", "a grid is '2', with quotes")
-    if pool in _NAMED:
+    if pool in POOLINGS:
         return pool
     if grid := _GRID.fullmatch(pool):
         return grid[1]
@@ -45,7 +45,7 @@ def pooled_name(layer: str, pool: str) -> str:
     >>> pooled_name("layer3", "2"), pooled_name("layer3", "max")
     ('layer3@2x2', 'layer3@max')
     """
-    return f"{layer}@{pool if pool in _NAMED else f'{pool}x{pool}'}"
+    return f"{layer}@{pool if pool in POOLINGS else f'{pool}x{pool}'}"
 
 
 def split_pooled_name(name: str) -> tuple[str, str | None]:

@@ -34,8 +34,8 @@ class Spec:
     relu : bool
         Whether negative activations were set to zero before pooling.
     pool : str
-        ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side as digits, for layers whose
-        names do not end in a pooling of their own.
+        One of `bottleneck.pooling.POOLINGS`, or a grid's side as digits, for layers whose names do
+        not end in a pooling of their own.
     """
 
     model: str

@@ -13,7 +13,7 @@ from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers
 from bottleneck.backbones.preparation import network_notes
 from bottleneck.errors import BackboneError, InvalidOptionError
-from bottleneck.pooling import check_pool
+from bottleneck.pooling import POOLINGS, check_pool
 from bottleneck.runtime import (
     PreformattedText,
     format_shape,
@@ -36,7 +36,7 @@ class LayerTable(Sequence[Layer], PreformattedText):
     ----------
     layers : tuple of Layer
     pool : str
-        ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side.
+        One of `bottleneck.pooling.POOLINGS`, or a grid's side.
     dtype : str
         Of stored codes: ``"float16"`` or ``"float32"``.
     notes : tuple of str
@@ -193,7 +193,8 @@ def layers(
     listed = tuple(layer for layer in found if layer.supports_pooling(pool))
     if pool == "cls" and not listed:
         hint = "no layer of this network has a class token"
-        raise InvalidOptionError("pool", pool, "avg, max, none or a grid's side", hint)
+        allowed = ", ".join(name for name in POOLINGS if name != pool)
+        raise InvalidOptionError("pool", pool, f"{allowed} or a grid's side", hint)
     notes = network_notes(network)
     if not listed:
         return LayerTable((), pool, dtype, notes, why_empty=_why_empty(network, found, pool))

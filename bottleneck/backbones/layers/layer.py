@@ -6,7 +6,7 @@ from typing import Self
 
 from bottleneck.backbones.layers.outputs import OutputPath
 from bottleneck.errors import InvalidOptionError
-from bottleneck.pooling import pooled_name
+from bottleneck.pooling import POOLINGS, pooled_name
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Layer:
         """
         if pool == "cls":
             return self.class_token
-        return pool in ("avg", "max", "none") or len(self.shape) in (1, 3)
+        return pool in POOLINGS or len(self.shape) in (1, 3)
 
     def code_shape(self, pool: str) -> tuple[int, ...]:
         """Return the shape of one image's code.
@@ -104,8 +104,8 @@ class Layer:
         Parameters
         ----------
         pool : str
-            ``"avg"``, ``"max"``, ``"none"``, a grid's side, or ``"cls"``: the class token alone. A
-            pooling of the layer's own takes its place.
+            One of `bottleneck.pooling.POOLINGS`, or a grid's side. A pooling of the layer's own
+            takes its place.
 
         Raises
         ------
@@ -126,18 +126,14 @@ class Layer:
             )
         if pool == "none" or len(self.shape) == 1:
             return self.shape
-        if pool in ("avg", "max", "cls"):
-            return (self.channels,)
-        return (self.channels, int(pool), int(pool))
+        return (self.channels,) if pool in POOLINGS else (self.channels, int(pool), int(pool))
 
     def code_size(self, pool: str) -> int:
         """Return the number of values in one image's code, with `pool` as for `code_shape`."""
         return math.prod(self.code_shape(pool))
 
     def _poolings(self) -> str:
-        names = ["avg", "max", "none"]
-        if self.class_token:
-            names.append("cls")
+        names = list(filter(self.supports_pooling, POOLINGS))
         if self.supports_pooling("1"):
             names.append("a grid's side")
         return f"{', '.join(names[:-1])} or {names[-1]}"

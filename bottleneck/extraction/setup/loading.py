@@ -29,7 +29,7 @@ def make_spec(backbone: Backbone, *, precision: str, relu: bool, pool: str) -> S
     relu : bool
         Whether negative activations are set to zero before pooling.
     pool : str
-        ``"avg"``, ``"max"``, ``"none"``, ``"cls"`` or a grid's side as digits.
+        One of `bottleneck.pooling.POOLINGS`, or a grid's side as digits.
 
     Raises
     ------

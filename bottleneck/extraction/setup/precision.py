@@ -67,7 +67,7 @@ def choose_spec(
     relu : bool
         Whether negative activations are set to zero before pooling.
     pool : str
-        ``"avg"``, ``"max"``, ``"none"`` or a grid's side as digits.
+        One of `bottleneck.pooling.POOLINGS`, or a grid's side as digits.
 
     Raises
     ------

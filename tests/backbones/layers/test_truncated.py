@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from bottleneck.backbones.layers.layer import Layer
 from bottleneck.backbones.layers.listing import list_layers, select_layers
-from bottleneck.backbones.layers.truncated import TruncatedNetwork
+from bottleneck.backbones.layers.truncated import TruncatedNetwork, layer_code
 from bottleneck.errors import BackboneError, InvalidOptionError
+from bottleneck.pooling import POOLINGS
 from tests.helpers.brought_networks import small_transformer
 from tests.helpers.tiny_networks import Plain, Reused
 
@@ -52,6 +53,14 @@ def test_pooling_is_of_the_relu_and_not_the_relu_of_the_pool() -> None:
     }
     for pool, code in expected.items():
         torch.testing.assert_close(truncated(network, "layer3", pool=pool)(batch)["layer3"], code)
+
+
+@pytest.mark.parametrize("pool", [*POOLINGS, "2"])
+def test_codes_of_every_pooling_have_the_shape_that_the_layer_says(pool: str) -> None:
+    shape = (4, 4, 8) if pool.isdecimal() else (5, 8)
+    layer = Layer("x", "x", 0, shape, channels_last=True, cost=1.0, class_token=len(shape) == 2)
+    code = layer_code(torch.ones(3, *shape), layer, relu=True, pool=pool)
+    assert code.shape == (3, *layer.code_shape(pool))
 
 
 def test_without_relu_codes_keep_their_sign() -> None:
