@@ -65,9 +65,9 @@ def fit_scaler(
     Parameters
     ----------
     scaling : str
-        ``"standardize"``, ``"sqrt"``, ``"l2"`` or ``"none"``.
+        One of `SCALINGS`; see `FeatureScaler`.
     codes : CodeMatrix
-        Training rows: read once for ``"standardize"`` and ``"sqrt"``, not at all otherwise.
+        Training rows: read once for a scaling with mean and scale, not at all otherwise.
     sizes : sequence of int, optional
         Number of features of each layer, whose sum is d; one layer unless given.
 

@@ -30,6 +30,7 @@ from bottleneck.extraction.options import ComputeOptions
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.heads.head import Head
 from bottleneck.fitting.selection.options import SearchOptions
+from bottleneck.linear.scaling import SCALINGS
 from bottleneck.prediction.predict import predict
 from bottleneck.runtime.schedulers.array_task import ArrayTask
 from tests.helpers.fixture_types import Extract
@@ -616,7 +617,7 @@ def test_answers_by_hand_are_the_packages(
         assert prediction.scores == pytest.approx(named, rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize("preprocess", ["standardize", "sqrt", "l2", "none"])
+@pytest.mark.parametrize("preprocess", SCALINGS)
 def test_answers_of_several_layers_by_hand_are_the_packages(
     preprocess: str, cache: Path, tmp_path: Path
 ) -> None:

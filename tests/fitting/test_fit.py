@@ -34,6 +34,7 @@ from bottleneck.fitting.scoring.scores import ClassificationScore, MultilabelSco
 from bottleneck.fitting.selection.cross_validation import CrossValidation
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear.calibration import fit_temperature
+from bottleneck.linear.scaling import SCALINGS
 from bottleneck.linear.training import ClassifierOptions
 from bottleneck.runtime import Progress
 from tests.helpers.datasets import by_sklearn, clouds, several, training, written_cache
@@ -603,7 +604,7 @@ def test_fitting_a_dataset_is_the_same(split: Path) -> None:
         (
             {"scaling": "whiten"},
             InvalidOptionError,
-            "'whiten'.*standardize, sqrt, l2, none, or auto",
+            f"'whiten'.*{', '.join(SCALINGS)}, or auto",
         ),
         ({"c": (1.0, 0.0)}, InvalidOptionError, r"^`c=0.0`: must be a number above 0"),
         ({"cv": 1}, InvalidOptionError, "^`cv=1`: must be at least 2 folds"),

@@ -120,7 +120,7 @@ def test_none_copies_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["standardise", "auto", ""])
 def test_unknown_scalings_are_refused(name: str) -> None:
-    message = f"`scaling='{name}'`: must be one of standardize, sqrt, l2, none"
+    message = f"`scaling='{name}'`: must be one of {', '.join(SCALINGS)}"
     with pytest.raises(InvalidOptionError, match=message):
         fit_scaler(name, ArrayMatrix(np.ones((3, 2))))
     with pytest.raises(InvalidOptionError, match=message):

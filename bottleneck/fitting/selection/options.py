@@ -86,11 +86,12 @@ class SearchOptions:
                 "or give one value of `c`",
             )
         if self.scaling == "auto":
+            first, *others, last = map(repr, SCALINGS)
             raise InvalidOptionError(
                 "cv",
                 0,
                 "at least 2 folds to choose a scaling",
-                "or give `scaling='standardize'`, 'sqrt', 'l2' or 'none'",
+                f"or give `scaling={first}`, {', '.join(others)} or {last}",
             )
 
     @property

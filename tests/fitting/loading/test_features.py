@@ -21,6 +21,7 @@ from bottleneck.fitting.selection.folds import stratified_groups
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.linear import classifiers
 from bottleneck.linear.calibration import fit_temperature
+from bottleneck.linear.scaling import SCALINGS
 from bottleneck.linear.training import ClassifierOptions
 from tests.helpers.datasets import MODELS, SCALERS, cache_of_layers, clouds, several, written_cache
 from tests.helpers.shards import read_shard
@@ -221,7 +222,7 @@ def by_hand(
 @pytest.mark.parametrize(
     ("clf", "scaling"),
     [
-        *(("svm", scaling) for scaling in ("standardize", "sqrt", "l2", "none")),
+        *(("svm", scaling) for scaling in SCALINGS),
         ("softmax", "standardize"),
         *(
             pytest.param("softmax", scaling, marks=pytest.mark.slow)

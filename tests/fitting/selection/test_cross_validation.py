@@ -27,6 +27,7 @@ from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.selection.search_result import SearchResult
 from bottleneck.linear.calibration import Calibration, fit_platt, fit_temperature
 from bottleneck.linear.matrix import ArrayMatrix, CodeMatrix
+from bottleneck.linear.scaling import SCALINGS
 from bottleneck.linear.solver.design import Design
 from bottleneck.linear.solver.eigenbasis import make_design
 from bottleneck.linear.solver.path import Solution
@@ -496,9 +497,10 @@ def test_folds_that_do_not_fit_are_made_again(decompositions: list[int]) -> None
         assert values.shape == (90, 3)
         decompositions.clear()
     once, twice, never = found
-    assert once[1:] == (once[1], 12)  # each fold of four scalings
-    assert never[1:] == (once[1], 12 + 3 + 3 + 3)
-    assert 12 < twice[2] < never[2] or once[1] != "standardize"
+    folds = 3 * len(SCALINGS)
+    assert once[1:] == (once[1], folds)  # each fold of each scaling
+    assert never[1:] == (once[1], folds + 3 + 3 + 3)
+    assert folds < twice[2] < never[2] or once[1] != "standardize"
     assert abs(np.log10(once[0] / never[0])) < 0.5
 
 
@@ -511,7 +513,7 @@ def test_folds_of_a_scaling_that_lost_make_room(scalings: int, decompositions: l
     validation = CrossValidation(dataset, ClassifierOptions("svm"), search)
     best = validation.select().best
     validation.calibrate(best.c, best.scaling)
-    assert (best.scaling, len(decompositions)) == ("standardize", 12)  # of four scalings
+    assert (best.scaling, len(decompositions)) == ("standardize", 3 * len(SCALINGS))
 
 
 # FeatureScaler
@@ -536,13 +538,12 @@ def _nuisance(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return X.astype(np.float32), y
 
 
-@pytest.mark.parametrize("kind", ["standardize", "sqrt", "l2", "none"])
+@pytest.mark.parametrize("kind", SCALINGS)
 def test_preprocessing_is_chosen_by_the_same_folds(kind: str) -> None:
     dataset = training(*_nuisance(kind))
-    names = ["standardize", "sqrt", "l2", "none"]
     found = chosen(dataset, ClassifierOptions("softmax"), scaling="auto", c=(0.01, 0.1))
     tried = [(candidate.scaling, candidate.c) for candidate in found.candidates]
-    assert tried == [(name, c) for name in names for c in (0.01, 0.1)]
+    assert tried == [(name, c) for name in SCALINGS for c in (0.01, 0.1)]
     assert found.best.scaling == kind
     expected = scores_by_hand(dataset, "softmax", found.best.c, kind)
     np.testing.assert_allclose(found.best.scores, expected, atol=1.01 / 24)
@@ -574,7 +575,7 @@ def test_only_the_chosen_preprocessing_is_refined() -> None:
     found = CrossValidation(one_hot(targets), method, SearchOptions(cv=2, scaling="auto")).select()
     assert found.best.scaling == "standardize"
     names = [candidate.scaling for candidate in found.candidates]
-    tried = [name for name in ("sqrt", "l2", "none") for _ in range(_CHEAP)]
+    tried = [name for name in SCALINGS[1:] for _ in range(_CHEAP)]
     assert names == ["standardize"] * (_CHEAP + 4) + tried
     assert not found.at_edge  # what is always right cannot be better
 
