@@ -41,7 +41,8 @@ class ContainerSource:
     table : ImageTable
         A path is the name of the container, and the name of the image in it.
     open_members : callable
-        A function of a module, which looks through the containers.
+        A function of a module, which looks through the containers. No `functools.partial`: two of
+        the same are unequal, and so would be two sources.
 
     Examples
     --------

@@ -4,14 +4,18 @@ import os
 import re
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 from bottleneck.data.sources.cache_folder import is_cache_folder
 from bottleneck.data.split_names import parse_split
 from bottleneck.errors import ImagesNotFoundError
 
+# What `containers` opens.
+ContainerKind = Literal["tar", "parquet", "npz", "hdf5"]
+
 # By the end of a file's name. Compressed archives are among them, so that opening one gives
 # an error with the reason.
-_KINDS = {
+_KINDS: dict[ContainerKind, tuple[str, ...]] = {
     "tar": (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"),
     "parquet": (".parquet", ".pq"),
     "npz": (".npz",),
@@ -26,21 +30,21 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 
 
-def container_kind(name: str) -> str:
-    """Return the kind of file that holds many images, by its name; empty for any other.
+def container_kind(name: str) -> ContainerKind | None:
+    """Return the kind of file that holds many images, by its name; None for any other.
 
     Examples
     --------
     >>> container_kind("a-000.tar"), container_kind("train.parquet"), container_kind("1.jpg")
-    ('tar', 'parquet', '')
+    ('tar', 'parquet', None)
     """
     name = name.lower()
     if _COMPRESSED_TAR.search(name):
         return "tar"
-    return next((kind for kind, suffixes in _KINDS.items() if name.endswith(suffixes)), "")
+    return next((kind for kind, suffixes in _KINDS.items() if name.endswith(suffixes)), None)
 
 
-def find_containers(folder: Path) -> dict[str, list[str]]:
+def find_containers(folder: Path) -> dict[ContainerKind, list[str]]:
     """Return the files below a folder that hold many images, by their kind.
 
     Parameters
@@ -50,7 +54,7 @@ def find_containers(folder: Path) -> dict[str, list[str]]:
 
     Returns
     -------
-    dict of str to list of str
+    dict of kind to list of str
         Paths relative to `folder`, with forward slashes, sorted.
 
     Raises
@@ -58,7 +62,7 @@ def find_containers(folder: Path) -> dict[str, list[str]]:
     OSError
         A folder cannot be listed.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[ContainerKind, list[str]] = {}
     seen = set()
 
     def fail(error: OSError) -> None:

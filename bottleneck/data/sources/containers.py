@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bottleneck.data.sources.container import ContainerSource
 from bottleneck.data.sources.container_names import (
+    ContainerKind,
     container_kind,
     expand_shards,
     find_containers,
@@ -13,7 +14,8 @@ from bottleneck.data.sources.container_names import (
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.errors import ImagesNotFoundError
 
-_Containers = tuple[str, Path, tuple[str, ...]]  # their kind, a folder, and their names in it
+# Their kind, a folder, and their names in it.
+_Containers = tuple[ContainerKind, Path, tuple[str, ...]]
 
 _ARRAYS = ("npz", "hdf5")  # each file of them is a data set of its own
 
@@ -57,10 +59,11 @@ def open_containers(path: Path, *, labels: bool = True) -> ContainerSource | Fil
 def _find(path: Path) -> _Containers | None:
     if path.is_dir():
         return _find_in_folder(path)
+    if (kind := container_kind(path.name)) is None:
+        return None
     if path.exists():
-        kind = container_kind(path.name) if path.is_file() else ""
-        return (kind, path.parent, (path.name,)) if kind else None
-    return _find_by_pattern(path) if is_shard_pattern(path) else None
+        return (kind, path.parent, (path.name,)) if path.is_file() else None
+    return (kind, *_find_by_pattern(path)) if is_shard_pattern(path) else None
 
 
 def _find_in_folder(folder: Path) -> _Containers | None:
@@ -78,7 +81,7 @@ def _find_in_folder(folder: Path) -> _Containers | None:
     return kind, folder, tuple(names)
 
 
-def _find_by_pattern(path: Path) -> _Containers:
+def _find_by_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
     text = os.fspath(path)
     names = expand_shards(text)
     missing = [name for name in names if not Path(name).is_file()]
@@ -88,25 +91,27 @@ def _find_by_pattern(path: Path) -> _Containers:
             f"example {missing[0]}"
         )
     root = Path(text[: text.index("{")] + "_").parent
-    return container_kind(text), root, tuple(Path(n).relative_to(root).as_posix() for n in names)
+    return root, tuple(Path(name).relative_to(root).as_posix() for name in names)
 
 
 def _open(
-    kind: str, root: Path, names: tuple[str, ...], *, labels: bool
+    kind: ContainerKind, root: Path, names: tuple[str, ...], *, labels: bool
 ) -> ContainerSource | FileSource:
     # Imported when needed: a folder of photographs shall not wait for pyarrow and h5py.
-    if kind == "parquet":
-        from bottleneck.data.sources.tables.parquet import open_parquet_images
+    match kind:
+        case "tar":
+            from bottleneck.data.sources.archives.tar import open_tars, open_tars_unlabelled
 
-        return open_parquet_images(root, names)
-    if kind == "npz":
-        from bottleneck.data.sources.arrays.npz import open_npz
+            return ContainerSource.open(root, names, open_tars if labels else open_tars_unlabelled)
+        case "parquet":
+            from bottleneck.data.sources.tables.parquet import open_parquet_images
 
-        return ContainerSource.open(root, names, open_npz)
-    if kind == "hdf5":
-        from bottleneck.data.sources.arrays.hdf5 import open_hdf5
+            return open_parquet_images(root, names)
+        case "npz":
+            from bottleneck.data.sources.arrays.npz import open_npz
 
-        return ContainerSource.open(root, names, open_hdf5)
-    from bottleneck.data.sources.archives.tar import open_tars, open_tars_unlabelled
+            return ContainerSource.open(root, names, open_npz)
+        case "hdf5":
+            from bottleneck.data.sources.arrays.hdf5 import open_hdf5
 
-    return ContainerSource.open(root, names, open_tars if labels else open_tars_unlabelled)
+            return ContainerSource.open(root, names, open_hdf5)

@@ -25,13 +25,13 @@ from tests.helpers.image_folders import touch
         ("a.parquet", "parquet"),
         ("a.npz", "npz"),
         ("a.hdf5", "hdf5"),
-        ("a.jpg", ""),
-        ("a.gz", ""),
-        ("tar", ""),
-        ("a.tar.txt", ""),
+        ("a.jpg", None),
+        ("a.gz", None),
+        ("tar", None),
+        ("a.tar.txt", None),
     ],
 )
-def test_the_end_of_a_name_says_the_kind(name: str, kind: str) -> None:
+def test_the_end_of_a_name_says_the_kind(name: str, kind: str | None) -> None:
     assert container_kind(name) == kind
 
 
