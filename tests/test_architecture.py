@@ -351,6 +351,13 @@ def test_the_page_and_the_drawing_are_those_of_the_code() -> None:
     assert make_architecture.DRAWING.read_text("utf-8") == make_architecture.drawing()
 
 
+def test_the_page_names_modules_and_folders_that_exist() -> None:
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)+)`", make_architecture.PAGE.read_text("utf-8")))
+    assert "linear/solver" in named
+    places = [make_architecture.PACKAGE / name for name in sorted(named)]
+    assert [at for at in places if not (at.is_dir() or at.with_suffix(".py").exists())] == []
+
+
 def test_no_arrow_of_the_drawing_runs_behind_a_box() -> None:
     drawing = make_architecture.drawing()
     arrows = re.findall(r'<line x1="(\d+)" y1="(\d+)" x2="(\d+)" y2="(\d+)"', drawing)
