@@ -618,7 +618,7 @@ def test_fitting_a_dataset_is_the_same(split: Path) -> None:
         (
             {"cv": 0, "c": (1.0,), "scaling": "auto"},
             InvalidOptionError,
-            "^`cv=0`: .* a scaling: or give `scaling='standardize'`, 'sqrt', 'l2' or 'none'",
+            "^`cv=0`: .* a scaling: or give one `scaling`: standardize, sqrt, l2, none",
         ),
     ],
 )

@@ -86,12 +86,11 @@ class SearchOptions:
                 "or give one value of `c`",
             )
         if self.scaling == "auto":
-            first, *others, last = map(repr, SCALINGS)
             raise InvalidOptionError(
                 "cv",
                 0,
                 "at least 2 folds to choose a scaling",
-                f"or give `scaling={first}`, {', '.join(others)} or {last}",
+                f"or give one `scaling`: {', '.join(SCALINGS)}",
             )
 
     @property

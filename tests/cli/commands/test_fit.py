@@ -422,7 +422,10 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["--cv", "0"], ["--cv 0", "--c"]),
     (["--cv", "0", "--c", "1,2"], ["--cv 0", "2 values", "--c"]),
     (["--preprocess", "whiten"], ["'whiten'", "standardize"]),
-    (["--cv", "0", "--c", "1", "--preprocess", "auto"], ["--cv 0", "--scaling standardize"]),
+    (
+        ["--cv", "0", "--c", "1", "--preprocess", "auto"],
+        ["--cv 0", "one --scaling: standardize, sqrt"],
+    ),
     (["--class-weight", "equal"], ["'equal'", "balanced"]),
     (["--metric", "loss"], ["'loss'", "accuracy", "balanced", "macro_f1"]),
     (["--rule", "2se"], ["'2se'", "best", "1se"]),

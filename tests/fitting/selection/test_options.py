@@ -86,7 +86,7 @@ def test_options_cannot_be_changed() -> None:
         (
             {"cv": 0, "c": (1.0,), "scaling": "auto"},
             InvalidOptionError,
-            f"^`cv=0`: .* to choose a scaling: or give `scaling={'.*'.join(map(repr, SCALINGS))}$",
+            f"^`cv=0`: .* to choose a scaling: or give one `scaling`: {', '.join(SCALINGS)}$",
         ),
     ],
 )
