@@ -196,12 +196,13 @@ class CacheReader(CacheDirectory):
         what = f"view {series.view} of {layer}" if series.view else layer
         raise CacheError(
             f"{self.path}: {what} lacks {missing} of {self.shard_count} shards: "
-            + (
-                "the cache has changed since it was opened: open it again"
-                if self._has_changed()
-                else "run the same `bottleneck.extract` again to finish it"
-            )
+            + self._next_step("run the same `bottleneck.extract` again to finish it")
         )
+
+    def _next_step(self, otherwise: str) -> str:
+        """Return what to do about a shard that does not fit: open the cache again if it changed."""
+        changed = "the cache has changed since it was opened: open it again"
+        return changed if self._has_changed() else otherwise
 
     def _has_changed(self) -> bool:
         """Return whether the directory has other images or another manifest than when opened."""
@@ -343,7 +344,8 @@ class CacheReader(CacheDirectory):
                 yield opened
         except ShardError as error:
             self._require_begun(Series.of(series))
-            raise ShardError(f"{error}: `bottleneck.repair` makes it again") from error
+            step = self._next_step("`bottleneck.repair` makes it again")
+            raise ShardError(f"{error}: {step}") from error
 
 
 def _keys(opened: OpenShard) -> NDArray[np.uint64]:

@@ -84,6 +84,9 @@ def test_a_cache_that_changed_since_it_was_opened_is_refused_as_such(
     written_cache(path, CODES[0, :rows], ["a", "b"] * (rows // 2), shard_size=8, views=again)
     with pytest.raises(CacheError, match="changed since it was opened: open it again"):
         before.views("layer")
+    if views == 0:
+        with pytest.raises(ShardError, match="changed since it was opened: open it again"):
+            before.read_codes("layer", np.array([0]))
     assert open_cache(path).views("layer") == 1 + views
 
 
