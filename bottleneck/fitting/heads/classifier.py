@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bottleneck.data import SEPARATOR
+from bottleneck.errors import HeadError
 from bottleneck.fitting.loading.features import Features
 from bottleneck.linear import Calibration
 from bottleneck.model_reference import ModelReference
@@ -111,7 +112,13 @@ class Classifier(ABC):
         Returns
         -------
         ndarray of float64, shape (n, k)
+
+        Raises
+        ------
+        HeadError
+            They are no decision values of its classes: codes, for example.
         """
+        self._require_values(decision_values)
         if self.calibration is None:
             return decision_values
         return self.calibration.probabilities(decision_values)
@@ -129,13 +136,27 @@ class Classifier(ABC):
         Returns
         -------
         list of n str
+
+        Raises
+        ------
+        HeadError
+            They are no decision values of its classes: codes, for example.
         """
+        self._require_values(decision_values)
         if not self.multilabel:
             return [self.classes[k] for k in decision_values.argmax(axis=1).tolist()]
         return [
             SEPARATOR.join(name for name, given in zip(self.classes, row, strict=True) if given)
             for row in (decision_values > 0).tolist()
         ]
+
+    def _require_values(self, values: NDArray[np.float64]) -> None:
+        k = len(self.classes)
+        if values.ndim != 2 or values.shape[1] != k:
+            raise HeadError(
+                f"{self.owner} has decision values of shape (n, {k}), got shape {values.shape}: "
+                "its `decision_function` makes them of codes"
+            )
 
     def require(self, spec: Spec, *, where: str) -> None:
         """Refuse codes of another spec.

@@ -185,6 +185,15 @@ def test_codes_of_another_size_are_refused() -> None:
             a_head().decision_function(np.zeros(shape))
 
 
+def test_codes_are_no_decision_values() -> None:
+    head = a_head()
+    for read in (head.predict_labels, head.predict_scores):
+        for shape in [(2, 5), (3,), (0, 5)]:
+            wrong = rf"values of shape \(n, 3\), got shape {re.escape(str(shape))}: its `decision_f"
+            with pytest.raises(HeadError, match=wrong):
+                read(np.zeros(shape))
+
+
 def test_another_spec_is_refused() -> None:
     other = Spec("net", "cd" * 32, InputTransform(decoder="pillow-1"), "float32", True, "max")
     with pytest.raises(SpecMismatchError, match="pool is avg in the head and max in cache x"):
