@@ -23,7 +23,8 @@ class CategoricalColumn(Sequence[str]):
     """A column of text with few distinct values, such as labels.
 
     A row takes one to four bytes, and a distinct value about a hundred. The column can be read
-    as a list of str; operations on many rows are faster on `codes`.
+    as a list of str, and like an array by an array of rows or a mask; operations on many rows are
+    faster on `codes`.
 
     Parameters
     ----------
@@ -142,10 +143,10 @@ class CategoricalColumn(Sequence[str]):
     @overload
     def __getitem__(self, key: int) -> str: ...
     @overload
-    def __getitem__(self, key: slice) -> list[str]: ...
-    def __getitem__(self, key: int | slice) -> str | list[str]:
+    def __getitem__(self, key: slice | NDArray[Any]) -> list[str]: ...
+    def __getitem__(self, key: int | slice | NDArray[Any]) -> str | list[str]:
         names = self.categories
-        if isinstance(key, slice):
+        if isinstance(key, (slice, np.ndarray)):
             return [names[code] for code in self.codes[key].tolist()]
         return names[int(self.codes[key])]
 

@@ -18,8 +18,9 @@ _ZLIB_LEVEL = 1  # the fastest; the paths of a data set are hardly smaller at a 
 class StringColumn(Sequence[str]):
     """A column of text, compressed in blocks: ten million paths take 60 MB, as a list 900 MB.
 
-    The column can be read as a list of str. Consecutive rows are as fast as from a list; a row in
-    a block that was not read recently takes 0.05 ms, because the block is decompressed.
+    The column can be read as a list of str, and like an array by an array of rows or a mask.
+    Consecutive rows are as fast as from a list; a row in a block that was not read recently takes
+    0.05 ms, because the block is decompressed.
 
     Parameters
     ----------
@@ -32,6 +33,8 @@ class StringColumn(Sequence[str]):
     >>> paths.extend(["bees/3.jpg"])
     >>> paths[-1], paths[:2], len(paths)
     ('bees/3.jpg', ['ants/1.jpg', 'ants/2.jpg'], 3)
+    >>> paths[np.array([2, 0])]
+    ['bees/3.jpg', 'ants/1.jpg']
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
@@ -80,8 +83,10 @@ class StringColumn(Sequence[str]):
     @overload
     def __getitem__(self, key: int) -> str: ...
     @overload
-    def __getitem__(self, key: slice) -> list[str]: ...
-    def __getitem__(self, key: int | slice) -> str | list[str]:
+    def __getitem__(self, key: slice | NDArray[Any]) -> list[str]: ...
+    def __getitem__(self, key: int | slice | NDArray[Any]) -> str | list[str]:
+        if isinstance(key, np.ndarray):
+            return list(self.iter_rows(np.arange(len(self))[key]))
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
             if step == 1:

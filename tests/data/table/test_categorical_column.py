@@ -69,6 +69,15 @@ def test_slices_are_those_of_a_list(
     assert CategoricalColumn(texts)[start:stop:step] == texts[start:stop:step]
 
 
+def test_rows_are_named_by_an_array_as_those_of_an_array() -> None:
+    texts = list("abacabadab")
+    for key in (np.array([7, 2, -1, 2]), np.arange(10) % 3 == 0, np.array([], dtype=np.int64)):
+        assert CategoricalColumn(texts)[key] == np.array(texts)[key].tolist()
+    for outside in (np.array([10]), np.array([True])):
+        with pytest.raises(IndexError):
+            CategoricalColumn(texts)[outside]
+
+
 def test_other_texts_are_not_equal() -> None:
     assert CategoricalColumn("aab") != CategoricalColumn("aba")
     assert CategoricalColumn("aab") != CategoricalColumn("aac")

@@ -49,6 +49,15 @@ def test_slices_are_those_of_a_list(
     assert StringColumn(column)[start:stop:step] == column[start:stop:step]
 
 
+def test_rows_are_named_by_an_array_as_those_of_an_array() -> None:
+    column = [f"{row}.jpg" for row in range(10)]
+    for key in (np.array([7, 2, -1, 2]), np.arange(10) % 3 == 0, np.array([], dtype=np.int64)):
+        assert StringColumn(column)[key] == np.array(column)[key].tolist()
+    for outside in (np.array([10]), np.array([True])):
+        with pytest.raises(IndexError):
+            StringColumn(column)[outside]
+
+
 def test_other_texts_are_not_equal() -> None:
     column = list("abcdefghij")
     for row in (0, 5, 9):
