@@ -25,6 +25,13 @@ class StageTimer:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, float]:
+        return dict(self.seconds)  # a lock cannot be pickled or copied
+
+    def __setstate__(self, seconds: Mapping[str, float]) -> None:
+        StageTimer.__init__(self)
+        self.add(seconds)
+
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
         """Add the time that the block takes to a stage."""

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import threading
 import time
 
@@ -38,3 +40,13 @@ def test_shares_are_of_the_stages_that_are_asked_for() -> None:
     }
     assert StageTimer().fractions("read") == {"read": 0.0}
     assert dict(StageTimer().seconds) == {}
+
+
+def test_a_timer_is_pickled_and_copied_with_its_seconds() -> None:
+    timer = StageTimer()
+    for again in (pickle.loads(pickle.dumps(timer)), copy.deepcopy(timer)):
+        again.add({"decode": 1.0})
+        assert again.seconds == {"decode": 1.0}
+    assert timer.seconds == {}
+    timer.add({"forward": 2.0})
+    assert copy.deepcopy(timer).fractions("forward") == {"forward": 1.0}
