@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import Any, overload
 
 from bottleneck.data import LabelSummary
@@ -17,7 +18,7 @@ from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.fitting.selection.folds import fewer_folds
 from bottleneck.fitting.selection.nested import NestedScore
 from bottleneck.fitting.sweep_row import SweepRow
-from bottleneck.runtime import PreformattedText, escape_unprintable, format_table
+from bottleneck.runtime import PreformattedText, escape_unprintable, format_table, write_text_atomic
 
 
 class SweepResult(Sequence[SweepRow], PreformattedText):
@@ -168,8 +169,18 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
             for row in self._rows
         ]
 
-    def to_csv(self) -> str:
-        """Return the rows as CSV with all digits; unknown values are empty."""
+    @overload
+    def to_csv(self, path: None = None) -> str: ...
+    @overload
+    def to_csv(self, path: str | PathLike[str]) -> None: ...
+    def to_csv(self, path: str | PathLike[str] | None = None) -> str | None:
+        """Write the rows as CSV with all digits, whole or not at all; unknown values are empty.
+
+        Parameters
+        ----------
+        path : str or PathLike, optional
+            Output file. Without it the text is returned.
+        """
         header = ["layer", "clf", "size", "work", "preprocess", "c", "metric", "folds", "mean"]
         header += ["std", "standard_error", "nested", "heldout", "seconds", "recommended"]
         lines: list[list[object]] = [[*header]]
@@ -181,7 +192,10 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
             lines.append([row.layer, row.clf, row.size, row.cost, *search, *result, *end])
         out = io.StringIO()
         csv.writer(out).writerows(lines)
-        return out.getvalue()
+        if path is None:
+            return out.getvalue()
+        write_text_atomic(Path(path), out.getvalue())
+        return None
 
     def format(self, command: str) -> str:
         """Format the table, the sentence that recommends a row, and what was not judged.

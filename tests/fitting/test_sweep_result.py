@@ -160,7 +160,7 @@ def test_a_sweep_is_a_sequence_of_its_rows() -> None:
     assert repr(result) == "<SweepResult of 2 rows, recommended: svm on layer2>"
 
 
-def test_the_list_and_the_csv_mark_the_recommended_row() -> None:
+def test_the_list_and_the_csv_mark_the_recommended_row(tmp_path: Path) -> None:
     assert two().to_list() == [
         {"c": 1.0, "layer": "layer2", "size": 8, "work": 0.25, "recommended": True},
         {"c": 1.0, "layer": "layer3", "size": 8, "work": None, "recommended": False},
@@ -170,6 +170,8 @@ def test_the_list_and_the_csv_mark_the_recommended_row() -> None:
     assert [row["work"] for row in rows] == ["0.25", ""]
     assert [float(row["heldout"]) for row in rows] == [0.75, 0.75]
     assert [(row["preprocess"], row["folds"]) for row in rows] == [("standardize", "2")] * 2
+    assert two().to_csv(str(tmp_path / "a.csv")) is None
+    assert (tmp_path / "a.csv").read_bytes().decode() == two().to_csv()
 
 
 def test_notebooks_show_the_text_escaped() -> None:

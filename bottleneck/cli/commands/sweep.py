@@ -90,7 +90,6 @@ def sweep(
     from bottleneck import sweep as run
     from bottleneck.cli.progress import shown_progress
     from bottleneck.fitting import ClassifierOptions, require_picture
-    from bottleneck.runtime import write_text_atomic
 
     search = take_search_options(options)
     require_writable_outputs({"plot": plot, "out": out}, overwrite=overwrite)
@@ -113,7 +112,7 @@ def sweep(
     if plot is not None:
         result.plot(plot)
     if out is not None:
-        write_text_atomic(out, result.to_csv())
+        result.to_csv(out)
     print_either(result.format(_fit_command(ctx, result)), result.to_list(), as_json=as_json)
     print_written(plot, out)
 
