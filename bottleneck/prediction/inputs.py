@@ -118,7 +118,7 @@ def open_sources(
     """
     if hasattr(images, "table"):
         return cast(ImageSource, images)
-    if isinstance(images, str | os.PathLike) or not isinstance(images, Iterable):
+    if isinstance(images, str | os.PathLike | bytes) or not isinstance(images, Iterable):
         images = [images]
     names = [_require_image_path(name) for name in images]
     sources = list(_sources(path for name in names for path in expand_paths(name)))
@@ -130,7 +130,10 @@ def open_sources(
 def _require_image_path(name: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """Return a path; refuse what Python's users give in its place, such as an array."""
     if not isinstance(name, str | os.PathLike):
-        hint = "`numpy.savez` puts arrays into an .npz file, and pictures save themselves"
+        hint = (
+            "`numpy.savez` puts arrays into an .npz file, and an image's `save` writes a file; "
+            "what `bottleneck.export` writes takes arrays"
+        )
         raise InvalidOptionError("images", type(name).__name__, "paths, or an ImageSource", hint)
     return name
 

@@ -110,6 +110,11 @@ def test_objects_that_are_no_path_are_refused_with_the_next_step(wrong: Any) -> 
         open_sources(wrong)
 
 
+def test_the_bytes_of_a_file_are_named_as_such() -> None:
+    with pytest.raises(InvalidOptionError, match=r"`images='bytes'`.*`bottleneck.export` writes"):
+        open_sources(b"\xff\xd8")  # type: ignore[arg-type]
+
+
 def test_files_beside_the_images_are_counted_over_all_names(tmp_path: Path) -> None:
     for name in ("a/1.jpg", "a/2.cr2", "b/train/3.jpg", "b/training/4.jpg", "b/5.cr2"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
