@@ -324,6 +324,15 @@ def test_the_stub_names_what_the_package_has() -> None:
         getattr(bottleneck, "nanmean")  # noqa: B009  (pandas asks for such names)
 
 
+def test_what_a_function_returns_is_a_name_of_the_package() -> None:
+    public = set(vars(bottleneck)["__all__"])
+    for name in sorted(public - {"open_executor"}):  # the executor is handed on, never looked at
+        function = getattr(bottleneck, name)
+        if inspect.isfunction(function):
+            returned = inspect.formatannotation(inspect.signature(function).return_annotation)
+            assert public & set(re.findall(r"\w+(?![\w.])", returned)), f"{name} -> {returned}"
+
+
 def test_no_broad_except() -> None:
     for name, path in MODULES.items():
         for node in parsed(path):

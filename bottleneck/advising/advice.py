@@ -104,6 +104,13 @@ class Advice(PreformattedText):
         Elapsed time.
     summary : LabelSummary or None
         What was understood of the CSV of labels; None for the cache's own.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> advice = bn.advise("photos.cache")  # doctest: +SKIP
+    >>> advice.decision.measured, [step.verb for step in advice.steps]  # doctest: +SKIP
+    (True, ['fit'])
     """
 
     examined: Examined

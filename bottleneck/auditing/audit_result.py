@@ -113,6 +113,13 @@ class AuditResult(PreformattedText):
         Elapsed time.
     summary : LabelSummary or None
         What was understood of the CSV of labels; None for the cache's own.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> found = bn.audit("photos.cache")  # doctest: +SKIP
+    >>> found.leaks, [(one.path, one.suggested) for one in found.suspects]  # doctest: +SKIP
+    (0, [('ants/7.jpg', 'bees')])
     """
 
     examined: Examined

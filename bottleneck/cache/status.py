@@ -77,6 +77,13 @@ class CacheStatus(PreformattedText):
         How the views of each image are made, if there are any.
     removed : int
         Rows of removed images. The layers count them as rejected.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> status = bn.status("photos.cache")  # doctest: +SKIP
+    >>> status.complete, status.layers["layer3"].done  # doctest: +SKIP
+    (True, 398)
     """
 
     path: Path

@@ -70,6 +70,13 @@ class VerificationReport(Sequence[Problem], PreformattedText):
     problems : tuple of Problem
     shard_count : int
         Shards that each layer of the cache has when it is finished.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> report = bn.verify("photos.cache")  # doctest: +SKIP
+    >>> report.ok, [problem.file for problem in report]  # doctest: +SKIP
+    (True, [])
     """
 
     path: Path

@@ -90,6 +90,15 @@ class ExtractionResult(PreformattedText):
     notes : tuple of str
         What the user may not expect, a sentence each: how the weights were loaded, the precision
         that the network needs, how a network of one channel is fed; empty if nothing was encoded.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> result = bn.extract(
+    ...     "photos", "photos.cache", model="resnet50", layers="layer3"
+    ... )  # doctest: +SKIP
+    >>> result.rows, result.rejected  # doctest: +SKIP
+    (397, {12: 'cannot be decoded: the file is empty'})
     """
 
     cache: Cache
@@ -235,6 +244,13 @@ class RepairResult(PreformattedText):
         What failed its checks before the repair.
     extraction : ExtractionResult
         The run that made it again.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> result = bn.repair("photos.cache", "photos")  # doctest: +SKIP
+    >>> [problem.file for problem in result.problems], result.extraction.rows  # doctest: +SKIP
+    (['codes/layer3/00000.h5'], 398)
     """
 
     problems: Sequence[Problem]

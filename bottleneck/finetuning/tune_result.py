@@ -40,6 +40,13 @@ class TuneResult(PreformattedText):
         What was understood of the CSV of labels; None for the images' own labels.
     rejected : dict of str to str
         Labelled images that could not be read, by path, and why.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> result = bn.tune("maps.cache", layer="features.11")  # doctest: +SKIP
+    >>> result.score, result.linear.score  # doctest: +SKIP
+    (0.93, 0.88)
     """
 
     tail: TunedTail

@@ -53,6 +53,13 @@ class FitResult(PreformattedText):
         Class weight that it was trained with.
     no_heldout : str
         Why no split judges, where there are others beside ``train``; else empty.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> result = bn.fit("photos.cache", "svm", layers="layer3")  # doctest: +SKIP
+    >>> result.score, result.c, result.head.classes  # doctest: +SKIP
+    (0.93, 0.0316, ['ants', 'bees'])
     """
 
     head: Head

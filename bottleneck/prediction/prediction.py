@@ -23,6 +23,13 @@ class Prediction:
         Score of every class, highest first: probabilities, or margins of an uncalibrated head.
     reason : str
         Why the image gave no codes; ``""`` where it did.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> first = next(bn.predict("head.safetensors", "new/*.jpg"))  # doctest: +SKIP
+    >>> first.label, first.scores  # doctest: +SKIP
+    ('ants', {'ants': 0.96, 'bees': 0.04})
     """
 
     path: Path

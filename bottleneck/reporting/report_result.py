@@ -30,6 +30,13 @@ class ReportResult(PreformattedText):
         Images that could not be read any more, by path, and why.
     seconds : float
         Elapsed time.
+
+    Examples
+    --------
+    >>> import bottleneck as bn  # doctest: +SKIP
+    >>> page = bn.report("photos.cache", "head.safetensors", "page.html")  # doctest: +SKIP
+    >>> page.path, page.score.accuracy  # doctest: +SKIP
+    (PosixPath('page.html'), 0.93)
     """
 
     path: Path
