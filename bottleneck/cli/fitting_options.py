@@ -23,14 +23,14 @@ feature_options = option_group(
     names_option(
         "--layer",
         "layers",
-        help="Layer of the cache; may be given several times; all: every layer, but no maps "
-        "(NAME@none) where there are codes.",
+        help="Layer of the cache; may be given several times. all: every layer, without maps "
+        "(NAME@none) if there are pooled codes.",
     ),
     click.option(
         "--views",
         type=Views(),
-        help="Views of each image, counted from the plain one: a number, or all.  [all; sweep: "
-        "the plain one, and all for all layers together]",
+        help="Number of views of each image to use, with the image itself, or all.  [all; sweep: "
+        "1, and all for the row of all layers]",
     ),
 )
 
@@ -62,8 +62,8 @@ def search_options(cv: Decorator) -> Decorator:
             type=click.Choice(["accuracy", "balanced", "macro_f1"]),
             default="accuracy",
             show_default=True,
-            help="Metric that cross-validation maximises; with several labels an image always mean "
-            "average precision.",
+            help="Metric that cross-validation maximises. With several labels an image it is "
+            "always mean average precision.",
         ),
         click.option(
             "--rule",
@@ -75,8 +75,8 @@ def search_options(cv: Decorator) -> Decorator:
         click.option(
             "--nested",
             is_flag=True,
-            help="Also judge the choice itself, in outer folds; takes about as many times longer "
-            "as there are folds.",
+            help="Nested cross-validation: also score the choice of C and scaling, in outer folds. "
+            "Takes about as many times longer as there are folds.",
         ),
     )
 

@@ -44,7 +44,7 @@ labels_option = click.option(
 class_weight_option = click.option(
     "--class-weight",
     type=click.Choice(["balanced"]),
-    help="Weight examples so that classes count the same.",
+    help="Weight images so that every class counts the same.",
 )
 
 
@@ -68,8 +68,8 @@ device_options = option_group(
         type=click.Choice(RUNTIMES),
         default="auto",
         show_default=True,
-        help="What runs the network; auto is openvino on a CPU, and a CUDA graph on a GPU, where "
-        "it pays.",
+        help="What runs the network. auto: PyTorch; or OpenVINO on a CPU, a CUDA graph on a GPU, "
+        "where a short trial shows that it saves time.",
     ),
     click.option(
         "--batch-size",
@@ -83,7 +83,9 @@ device_options = option_group(
     ),
 )
 
-_scheduler_option = click.option("--scheduler", metavar="ADDRESS", help="Of Dask: tcp://host:8786.")
+_scheduler_option = click.option(
+    "--scheduler", metavar="ADDRESS", help="Address of the Dask scheduler: tcp://host:8786."
+)
 
 executor_options = option_group(
     _WORKERS,
@@ -95,7 +97,7 @@ executor_options = option_group(
     click.option(
         "--jobs",
         type=click.IntRange(min=1),
-        help="Processes of loky.  [one per GPU; without GPUs one per four cores]",
+        help="Number of loky processes.  [one per GPU; without GPUs one per four cores]",
     ),
     _scheduler_option,
 )
@@ -183,15 +185,15 @@ network_options = option_group(
         "--layer",
         "layers",
         required=True,
-        help="Name of a layer; may be given several times. NAME@2x2 or NAME@max: with a pooling of "
-        "its own.",
+        help="Name of a layer; may be given several times. NAME@2x2 or NAME@max sets the pooling "
+        "of this layer alone.",
     ),
     names_option(
         "--pool",
         "pool",
         help="Spatial pooling: avg, max, none, N for an N×N grid of averages, or cls for the "
-        "class token of a transformer. May be given several times: each layer in each.  [that of "
-        "the cache; of a new one avg]",
+        "class token of a transformer. May be given several times: every layer gets each.  "
+        "[the cache's; avg in a new cache]",
     ),
     click.option(
         "--relu/--no-relu", default=True, show_default=True, help="Apply ReLU before pooling."
@@ -206,7 +208,8 @@ network_options = option_group(
         type=click.Choice(["auto", *PRECISIONS]),
         default="auto",
         show_default=True,
-        help="Data type of weights and activations; auto: the fastest that the network has.",
+        help="Data type of weights and activations; auto: the fastest that the device "
+        "has and the network allows.",
     ),
 )
 
@@ -241,15 +244,15 @@ transform_options = option_group(
     click.option(
         "--range",
         type=Range(),
-        help="Values of 16-bit or floating-point pixels that become black and white; auto: "
-        "percentiles 0.1 and 99.9 of the images.  [the high byte]",
+        help="Values that become black and white, for images of 16 bits or floating-point pixels; "
+        "auto: percentiles 0.1 and 99.9 of the images.  [the high byte of 16 bits]",
     ),
     click.option(
         "--decoder",
         type=click.Choice(list(DECODERS)),
-        help="fast decodes large JPEGs at 1/2, 1/4 or 1/8, where twice the size that they are "
-        "resized to is left; gpu decodes and resizes JPEGs on an NVIDIA GPU; codes differ a "
-        "little.  [exact]",
+        help="fast: decode large JPEGs at 1/2, 1/4 or 1/8 of their size, but no smaller than twice "
+        "the size that they are resized to. gpu: decode and resize JPEGs on an NVIDIA GPU. Both "
+        "change codes a little.  [exact]",
     ),
 )
 
@@ -259,19 +262,20 @@ view_options = option_group(
     click.option(
         "--views",
         type=int,
-        help="Views of each image, of which the first is the image itself.  [those of the "
-        "cache; of a new one 1]",
+        help="Number of views of each image, with the image itself.  [the cache's; 1 in a new "
+        "cache]",
     ),
     names_option(
         "--augment",
         "augmentations",
-        help="What the other views may be: flip, crop, rotate by quarters, color.  [flip,crop]",
+        help="Random changes that make the other views: flip, crop, rotate (by quarter turns), "
+        "color.  [flip,crop]",
     ),
     click.option(
         "--view-seed",
         "seed",
         type=int,
-        help="Decides the other views, together with each image's bytes.  [0]",
+        help="Random seed of the other views.  [0]",
     ),
 )
 
@@ -318,7 +322,8 @@ relocated_model_options = option_group(
 views_option = click.option(
     "--views",
     type=click.IntRange(min=1),
-    help="Views of each image whose scores are averaged; 1: the plain image.  [the head's]",
+    help="Number of views of each image, whose scores are averaged; 1: the image alone.  [the "
+    "head's]",
 )
 
 cluster_options = option_group(

@@ -29,14 +29,14 @@ source_options = option_group(
     click.option(
         "--views",
         type=Views(),
-        help="Views of each image, counted from the plain one: a number, or all. Images are "
-        "judged by their mean.  [of a cache: all; of images: 1]",
+        help="Number of views of each image to use, with the image itself, or all; scores are "
+        "averaged over them.  [of a cache: all; of images: 1]",
     ),
     names_option(
         "--augment",
         "augmentations",
-        help="Of images: what each epoch's pictures may be: flip, crop, rotate by quarters, color; "
-        "or none.  [flip,crop]",
+        help="Of images: random changes in each epoch: flip, crop, rotate (by quarter turns), "
+        "color; or none.  [flip,crop]",
     ),
     labels_option,
 )
@@ -48,10 +48,10 @@ recipe_options = option_group(
         type=click.Choice(["head", "fresh", "mlp"]),
         default="head",
         show_default=True,
-        help="Start of the output: the softmax head on the pretrained codes, zeros, or a new "
-        "hidden layer and output.",
+        help="How the output starts: as the softmax head on the pretrained codes, as zeros, or as "
+        "a new hidden layer and output.",
     ),
-    click.option("--hidden", type=int, help="Units of --init mlp.  [512]"),
+    click.option("--hidden", type=int, help="Hidden units of --init mlp.  [512]"),
     click.option(
         "--lr", type=float, help="Learning rate of pretrained weights.  [chosen from three]"
     ),
@@ -61,10 +61,10 @@ recipe_options = option_group(
     click.option(
         "--patience",
         type=int,
-        help="Epochs without a better one after which a trial stops; the last training has as "
-        "many as were best.  [all]",
+        help="Early stopping: end a trial after this many epochs without improvement, and train "
+        "finally for the best number of epochs.  [no early stopping]",
     ),
-    click.option("--batch-size", type=int, default=32, show_default=True, help="Images of a step."),
+    click.option("--batch-size", type=int, default=32, show_default=True, help="Images per step."),
     click.option(
         "--optimizer",
         type=click.Choice(["adamw", "sgd"]),
@@ -78,12 +78,10 @@ recipe_options = option_group(
         type=click.Choice(["keep", "train"]),
         default="keep",
         show_default=True,
-        help="Statistics of batch norm: those of the pretrained network, or of the batches.",
+        help="Statistics of batch norm: keep those of the pretrained network, or use each batch's.",
     ),
     class_weight_option,
-    click.option(
-        "--seed", type=int, default=0, show_default=True, help="Decides all that is random."
-    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
 )
 
 machine_options = option_group(
@@ -93,10 +91,12 @@ machine_options = option_group(
         type=click.Choice(["float32", "bfloat16"]),
         default="float32",
         show_default=True,
-        help="Of products and convolutions while training, where the device has it.",
+        help="Data type of products and convolutions in training; float32 where the device "
+        "lacks it.",
     ),
     device_option(),
     memory_option(
-        "Memory for maps, such as 8G; others are read as needed.  [half of what is free]"
+        "Memory for maps, such as 8G; maps that do not fit are read from disk in each epoch.  "
+        "[half of the free memory]"
     ),
 )

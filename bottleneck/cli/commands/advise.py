@@ -24,7 +24,7 @@ from bottleneck.cli.types import PATH
     "--tuned",
     multiple=True,
     type=PATH,
-    help="Tuned tail of the same images, whose record is read; may be given several times.",
+    help="Tuned tail of the same images, to compare; may be given several times.",
 )
 @memory_option("Memory for training, such as 8G.  [half of the free memory]")
 @json_option
@@ -41,12 +41,13 @@ def advise(
 ) -> None:
     """Say which strategy to take, by measurements on the cache.
 
-    Compares linear heads on the last layer, on each other layer, on all together, and with the
-    cache's views, by cross-validation of the training images; of tuned tails that are given, the
-    record is read. A learning curve says what twice as many images would give. Recommends the
-    cheapest within one standard error, and two points, of the best, with what it is worth and the
-    commands, or what is expected to be better and was not measured. The held-out split is not
-    looked at, and the cache is only read.
+    Compares linear heads on the last layer, on each other layer, on all layers together, and with
+    the cache's views, by cross-validation on the training images. Tuned tails that are given are
+    compared by their own record. A learning curve estimates what twice as many images would give.
+
+    Recommends the cheapest strategy within one standard error, and two points, of the best, with
+    what it is worth and the commands, or a strategy that is expected to be better and was not
+    measured. The held-out split is not used, and the cache is only read.
 
     \b
     Example:

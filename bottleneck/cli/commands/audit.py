@@ -27,7 +27,7 @@ from bottleneck.cli.types import PATH
 )
 @labels_option
 @memory_option("Memory that may be used, such as 8G.  [half of the free memory]")
-@click.option("-o", "--out", type=PATH, help="Write every image that was found to this CSV.")
+@click.option("-o", "--out", type=PATH, help="Write every image that was found to this CSV file.")
 @overwrite_option
 @json_option
 def audit(
@@ -41,10 +41,10 @@ def audit(
 ) -> None:
     """Find duplicates, leaks, suspect labels and outliers.
 
-    Needs no GPU, no images and no weights. Duplicates are images with the same bytes, and near
-    ones, whose codes are closer than chance puts unrelated images. Leaks are held-out images with
-    a duplicate in the training split: accuracy is given with and without them. Labels are doubted
-    by confident learning. Nothing is removed, and the cache is only read.
+    Needs no GPU, no images and no weights. Duplicates are images with the same bytes; near
+    duplicates have codes that are closer than unrelated images are by chance. Leaks are held-out
+    images with a duplicate in the training split: accuracy is given with and without them. Suspect
+    labels are found by confident learning. Nothing is removed, and the cache is only read.
 
     \b
     Example:

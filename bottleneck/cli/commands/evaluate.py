@@ -31,7 +31,7 @@ def evaluate(head: Path, target: Path, labels: Path | None, as_json: bool, **opt
     """Measure the accuracy of a head or a tail on labelled images.
 
     CACHE|IMAGES is a cache of the same spec, or images as `extract` takes them. Images of a class
-    that the head does not know are counted, and are not in the score.
+    that the head does not know are counted, but are not in the score.
 
     \b
     Example:

@@ -26,14 +26,15 @@ from bottleneck.cli.types import PATH
     type=click.Choice(["uint8", "float"]),
     default="uint8",
     show_default=True,
-    help="Images that it takes: uint8, height × width × 3; or float, 3 × height × width, 0…1.",
+    help="Images that the exported file takes: uint8, height × width × 3; or float, 3 × height × "
+    "width, 0…1.",
 )
 @click.option(
     "--views",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Views of each image that it takes and averages.",
+    help="Number of views of each image that it takes and averages.",
 )
 @click.option(
     "--check",
@@ -47,10 +48,10 @@ from bottleneck.cli.types import PATH
 def export(head: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Write a head or a tail and its network as one file.
 
-    ONNX and TorchScript hold everything behind the resizing of an image: normalisation, network,
-    pooling, scaling, classifier and calibration, in float32. scikit-learn's file holds the head
-    alone, which takes codes. The file is compared with `predict` first; one that differs by more
-    than 1e-4 is not written. `predict HEAD.onnx` runs it without PyTorch.
+    ONNX and TorchScript files hold everything after the resizing of an image: normalisation,
+    network, pooling, scaling, classifier and calibration, in float32. A scikit-learn file holds the
+    head alone, which takes codes. The export is first compared with `predict`, and is not written
+    if a probability differs by more than 1e-4. `predict HEAD.onnx` runs it without PyTorch.
 
     \b
     Example:

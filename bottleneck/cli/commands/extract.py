@@ -41,19 +41,22 @@ from bottleneck.cli.types import PATH, Task
     "--task",
     type=Task(),
     default="auto",
-    help="Make only part I of N, counted from 0, or all.  [auto: as the scheduler says; else all]",
+    help="Compute only part I of N, counted from 0, or all.  [auto: the part that the scheduler "
+    "says; without one all]",
 )
 @executor_options
 @transform_options
 @view_options
 @click.option("--retry-rejected", is_flag=True, help="Try rejected images again.")
 @click.option(
-    "--check-content", is_flag=True, help="Compare all images by content, whatever their times."
+    "--check-content",
+    is_flag=True,
+    help="Compare all images by content, even if size and time are unchanged.",
 )
 @click.option(
     "--strict",
     is_flag=True,
-    help="Exit with 1 if any image was rejected, or a file that may be one was passed over.",
+    help="Exit with 1 if an image was rejected, or a file that may be an image was skipped.",
 )
 @force_option
 @json_option
@@ -67,10 +70,10 @@ def extract(
 ) -> None:
     """Cache the codes of images at some layers.
 
-    Runs the frozen network once over IMAGES. It first prints what it found, which files it passes
-    over, and an estimate of the disk space, and refuses to start if the disk is too small. At the
-    end it counts images with the same bytes. Run again, it makes only what is missing; with new
-    images, the last shard is made again where it is not full.
+    Runs the frozen network once over IMAGES. It first prints what it found, which files it skips,
+    and an estimate of the disk space, and refuses to start if the disk is too small. At the end it
+    counts images with the same bytes. A second run computes only what is missing; with new images,
+    the last shard is made again if it is not full.
 
     IMAGES is a directory of class folders, one with train/ val/ test/ of class folders, a flat
     directory, or a CSV with path[,label][,split][,group]. Splits and columns are known by their
@@ -83,13 +86,13 @@ def extract(
     of it. A --model file.py:factory is executed. The network that it returns may have an attribute
     `preprocess`: a dictionary of these fields.
 
-    With --views N, N − 1 other pictures of each image are encoded too: mirrored, cut elsewhere, as
-    --augment says. Each costs a forward pass and the space of the image's codes; images are decoded
-    once. They may be added to a cache later.
+    With --views N, N − 1 augmented pictures of each image are encoded too: mirrored or cropped at
+    random, as --augment says. Each costs a forward pass and the space of the image's codes; an
+    image is decoded once for all of them. Views can be added to a cache later.
 
-    With --pool given several times, one pass of the network gives each layer in each pooling: the
-    first under the layer's name, the others as NAME@2x2 or NAME@max. Such a name after --layer does
-    the same for one layer. NAME@none keeps the maps that `bottleneck tune` reads.
+    If --pool is given several times, one forward pass gives each layer in each pooling: the first
+    under the layer's name, the others as NAME@2x2 or NAME@max. --layer NAME@2x2 does the same for
+    one layer. --layer NAME@none keeps the maps that `bottleneck tune` reads.
 
     \b
     Example:
@@ -101,8 +104,9 @@ def extract(
       bottleneck extract 'a-{000..127}.tar' -o a.cache --model resnet50 --layer layer3
 
     In an array job of Slurm, Grid Engine or LSF, and under srun, torchrun or mpirun, each process
-    makes its own part, and says which variables chose it. In an array of N jobs of PBS or
-    Kubernetes, give --task auto/N. If each job has a cache or layers of its own, give --task all.
+    computes its own part, and prints the environment variables that chose the part. In an array of
+    N jobs of PBS or Kubernetes, give --task auto/N. If each job has a cache or layers of its own,
+    give --task all.
 
     With --backend, shards are made by processes of this machine, one per visible GPU, or by the
     workers of a Dask cluster. Workers must see the same files under the same paths.

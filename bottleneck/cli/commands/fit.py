@@ -68,12 +68,13 @@ def fit(
 ) -> None:
     """Train a linear classifier on cached codes.
 
-    Needs no GPU, no images and no weights. Codes of several layers are side by side, each layer
-    scaled by itself and divided by the root of their number. An image with V views is V rows of
-    weight 1/V, is never divided by a fold, and is judged by the mean of their scores. C is chosen
-    by cross-validation on the training split alone. The held-out split (test, or else val) is used
-    once, after that, to measure accuracy. Images of a class that the training split lacks are
-    counted there, and are not in the score.
+    Needs no GPU, no images and no weights. C is chosen by cross-validation on the training split
+    alone. After that, the held-out split (test, or else val) is used once to measure accuracy.
+    Held-out images of a class that the training split lacks are counted, but are not in the score.
+
+    Codes of several layers are put side by side, each layer scaled by itself and divided by the
+    square root of their number. An image with V views is V rows of weight 1/V. All of them are in
+    the same fold, and the image is judged by the mean of their scores.
 
     \b
     Example:

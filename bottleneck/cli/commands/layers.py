@@ -10,7 +10,10 @@ from bottleneck.cli.output import print_either, print_notes
 @click.command(cls=Command)
 @click.argument("model", callback=require_typed_code)
 @click.option(
-    "--weights", default="DEFAULT", show_default=True, help="Decide the size of the input."
+    "--weights",
+    default="DEFAULT",
+    show_default=True,
+    help="Weights, whose preprocessing sets the size of the input.",
 )
 @click.option(
     "--pool", default="avg", show_default=True, help="avg, max, none, cls or a grid's side."
@@ -29,13 +32,13 @@ def layers(
 ) -> None:
     """List the layers whose codes can be extracted.
 
-    For each: its shape, the shape of its code, bytes per image, and the cost of computing it.
-
     MODEL is a torchvision name, timm:NAME, hf-hub:ORG/NAME, or path/to/file.py:factory; that file
-    is executed. No weights are downloaded. "work" is the fraction of the network's multiply-adds
-    up to this layer. A layer is a "cut" if all that follows is computed from it alone, so that it
-    can be trained from the layer's maps. If a module returns several tensors, its name is the first
-    one's, and NAME:KEY is another.
+    is executed. No weights are downloaded.
+
+    For each layer: its shape, the size of its code, bytes per image, and "work", the fraction of
+    the network's multiply-adds up to this layer. A layer is a "cut" if everything after it is
+    computed from it alone, so that `tune` can train what follows from its maps. If a module returns
+    several tensors, its name is that of the first, and NAME:KEY names another.
 
     \b
     Example:

@@ -62,12 +62,13 @@ def predict(
 ) -> None:
     """Classify new images.
 
-    IMAGES are files, folders, patterns, CSV files with a column path, or archives, tables and
-    arrays as `extract` takes them, in any mixture. Prints probabilities; for an svm that was
-    trained without cross-validation, its margins. HEAD may also be a tuned tail. Both are
-    untrusted: if the network is code, file.py:factory, it is executed only if you have used that
-    code before, or give it as --model. HEAD.onnx, which `export` wrote, is run by onnxruntime,
-    without PyTorch and without the network's own file. Exits with 1 if every image is rejected.
+    IMAGES are any mixture of files, folders, patterns, CSV files with a column path, and archives,
+    tables and arrays as `extract` takes them. Prints probabilities, or margins for an svm that was
+    trained without cross-validation. Exits with 1 if every image is rejected.
+
+    HEAD may also be a tuned tail, or an ONNX file that `export` wrote; onnxruntime runs that file
+    without PyTorch and without the network's own file. Heads are untrusted: if the network is code,
+    file.py:factory, it is executed only if you have used that code before, or give it as --model.
 
     \b
     Example:

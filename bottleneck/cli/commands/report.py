@@ -33,7 +33,7 @@ from bottleneck.cli.types import PATH, Size
 @names_option(
     "--layer",
     "layers",
-    help="Layer that is compared, and whose codes tell duplicates; may be given several times.  "
+    help="Layer to compare, and whose codes find near duplicates; may be given several times.  "
     "[all, but no maps beside codes]",
 )
 @labels_option
@@ -42,7 +42,7 @@ from bottleneck.cli.types import PATH, Size
     type=Size(),
     default="8M",
     show_default=True,
-    help="Most bytes of all thumbnails.",
+    help="Maximum size of all thumbnails together.",
 )
 @relocated_model_options
 @device_option("Device on which a tuned tail computes")
@@ -60,11 +60,11 @@ def report(
 ) -> None:
     """Write one HTML page about a cache and a head.
 
-    The page has the verdict with its interval, a table of the classes, the confusion matrix whose
-    cells open their images, the most confident mistakes, labels to check, near duplicates,
-    reliability, accuracy by layer, a learning curve, the least certain images, rejected files, and
-    how all of it was made. Nothing in it comes from outside: it works offline and in a mail. HEAD
-    is a head, or a tuned tail whose boundary the cache has.
+    The page has the accuracy with its interval, a table of the classes, a confusion matrix whose
+    cells open their images, the most confident mistakes, suspect labels, near duplicates, a
+    reliability diagram, accuracy by layer, a learning curve, the least certain images, rejected
+    files, and how everything was computed. It loads nothing from elsewhere, and works offline and
+    as a mail attachment. HEAD is a head, or a tuned tail whose boundary the cache has.
 
     \b
     Example:

@@ -41,24 +41,24 @@ def tune(
 ) -> None:
     """Train the layers behind a cached one, and say whether it pays.
 
-    The layers behind --layer start from their pretrained weights, with an output for your classes
-    that starts from the softmax head on their codes. They are trained on the cached maps: the
-    layers before are never run again. The cache must have them as they are: `extract --pool none`,
-    or `extract --layer NAME@none` beside codes. The layer must be one that every path through the
-    network passes; `layers` marks them.
+    The layers behind --layer start from their pretrained weights, and the new output for your
+    classes from a softmax head. They are trained on cached maps, so that the layers before them are
+    never run again. The cache must have unpooled maps of the layer: from `extract --pool none`, or
+    from `extract --layer NAME@none` beside codes. Every path through the network must pass the
+    layer: a "cut" in the list of `layers`.
 
-    With IMAGES in place of a cache, and --model, the whole network is trained, and each epoch shows
-    other pictures of the images, as --augment says.
+    With IMAGES in place of a cache, and --model, the whole network is trained, and each epoch sees
+    new random changes of the images, as --augment says.
 
-    The learning rate is chosen on a fifth of the training images, which is kept back; where that
-    is few images, the best rate is tried with the other fifths kept back, too. If training ends no
-    better than it starts, the layers stay as they were; otherwise all images are trained on then.
-    The held-out split is used once, after that. The result is printed beside the linear head on the
-    same images, with a test of the difference, and one sentence says which of the two to take.
-    `predict` and `evaluate` take the file as they take a head.
+    A fifth of the training images is kept back to choose the learning rate; if that is few images,
+    the best rate is tried with the other fifths kept back, too. If training does not improve on its
+    start, the layers keep their pretrained weights; otherwise they are trained once more, on all
+    training images. After that, the held-out split is used once. The result is printed beside the
+    linear head on the same images, with a test of the difference, and one sentence says which of
+    the two to take. `predict` and `evaluate` take the file as they take a head.
 
-    A run that was killed goes on when it is started again: its state is kept beside the result
-    until that is written.
+    A run that was killed continues when it is started again: its state is kept beside the result
+    until the result is written.
 
     \b
     Example:
