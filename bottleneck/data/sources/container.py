@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bottleneck.data.image_source import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
+from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.data.table.string_column import StringColumn
 from bottleneck.data.table.text_matching import find_repeats, match_texts
@@ -20,6 +21,11 @@ from bottleneck.errors import ImageError, ImagesTableError
 
 _OPENING = threading.Lock()
 
+_GONE, _RELABELLED = -1, -2  # in place of a member
+_UNREADABLE = {
+    _GONE: "cannot be read: it is not in its container any more",
+    _RELABELLED: "its container changed while it was in use: the same command tries it again",
+}
 
 # Looks through container files, given by their folder and their names in it.
 OpenMembers = Callable[[Path, tuple[str, ...]], ImageReader]
@@ -30,7 +36,8 @@ class ContainerSource:
     r"""Images that lie in files which hold many.
 
     A pickle of a source does not hold where each image lies: another process looks through the
-    files again when it reads the first image.
+    files again when it reads the first image. Where they were changed in between, an image that has
+    another label, split or group there is not read: its name may be that of another image now.
 
     Parameters
     ----------
@@ -85,7 +92,7 @@ class ContainerSource:
         members = self._open()
         member = int(self._member_of_row[row])
         if member < 0:
-            raise ImageError("cannot be read: it is not in its container any more")
+            raise ImageError(_UNREADABLE[member])
         return members.read(member)
 
     def path(self, row: int) -> str:
@@ -95,8 +102,8 @@ class ContainerSource:
     def with_table(self, table: ImageTable) -> Self:
         """Return the source of the same images, numbered by the rows of another table."""
         source = type(self)(self.root, self.names, table, self.open_members)
-        if "_members" in self.__dict__:
-            source.__dict__["_members"] = self.__dict__["_members"]
+        for name in {"_members", "_reopened"} & self.__dict__.keys():
+            source.__dict__[name] = self.__dict__[name]
         return source
 
     def missing_here(self) -> str:
@@ -112,7 +119,13 @@ class ContainerSource:
 
     @cached_property
     def _member_of_row(self) -> NDArray[np.int64]:
-        return match_texts(self.table.path, self._open().table.path)
+        found = self._open().table
+        member = match_texts(self.table.path, found.path)
+        if "_reopened" in self.__dict__:
+            for column in ("label", "split", "group"):
+                now = getattr(found, column).take_or_blank(np.maximum(member, _GONE))
+                member[(member >= 0) & _differ(getattr(self.table, column), now)] = _RELABELLED
+        return member
 
     def _open(self) -> ImageReader:
         members: ImageReader | None = self.__dict__.get("_members")
@@ -121,12 +134,19 @@ class ContainerSource:
                 members = self.__dict__.get("_members")
                 if members is None:
                     members = self.open_members(self.root, self.names)
+                    self.__dict__["_reopened"] = True
                     self.__dict__["_members"] = members
         return members
 
     def __reduce__(self) -> Any:
         # Another process may have another working directory.
         return type(self), (self.root.absolute(), self.names, self.table, self.open_members)
+
+
+def _differ(one: CategoricalColumn, other: CategoricalColumn) -> NDArray[np.bool_]:
+    codes = one.concatenate(other).codes
+    differ: NDArray[np.bool_] = codes[: len(one)] != codes[len(one) :]
+    return differ
 
 
 def require_distinct(root: Path, paths: StringColumn) -> None:
