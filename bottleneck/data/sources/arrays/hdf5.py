@@ -95,6 +95,7 @@ class _Hdf5Pixels:
         self._stamp = stamp
         self._lock = threading.Lock()
         self._process = 0
+        self._file: RandomAccessFile | None = None
         self._images: Any = None
 
     def read(self, row: int) -> NDArray[Any]:
@@ -102,19 +103,24 @@ class _Hdf5Pixels:
         try:
             with self._lock, refusing_damage(self._stamp.path, _KIND, HDF5_READ_ERRORS):
                 if self._process != os.getpid():  # HDF5 does not survive a fork
-                    self._images = self._open()
+                    self._file, self._images = self._open()
                     self._process = os.getpid()
-                return np.asarray(self._images[row])
+                pixels = np.asarray(self._images[row])
+                if self._file:
+                    self._file.require_unchanged(self._stamp)
+                return pixels
         except ImagesTableError as error:
             raise ImageError(f"cannot be read: {error}") from error
 
-    def _open(self) -> Any:
+    def _open(self) -> tuple[RandomAccessFile, Any]:
         path = self._stamp.path
-        RandomAccessFile(path).require_unchanged(self._stamp)
+        file = RandomAccessFile(path)
+        file.require_unchanged(self._stamp)
         images = _dataset(path, _open_file(path), "images")
+        RandomAccessFile(path).require_unchanged(self._stamp)  # else HDF5 may have opened another
         if (images.shape, images.dtype) != (self.shape, self.dtype):
             raise ImageError(f"{path.name} changed while it was in use")
-        return images
+        return file, images
 
 
 def _open_file(path: Path) -> h5py.File:

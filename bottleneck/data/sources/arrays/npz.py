@@ -271,6 +271,7 @@ class _CompressedPixels:
             filled = _fill(buffer, archive, self._member)
         if filled < len(buffer):
             raise ImageError(f"cannot be read: {path.name} ends in the midst of {self._member}")
+        RandomAccessFile(path).require_unchanged(self._stamp)
         return pixels
 
 

@@ -208,7 +208,9 @@ class _RowGroups:
             with rejecting_unreadable():
                 RandomAccessFile(stamp.path).require_unchanged(stamp)
                 with refusing_damage(stamp.path, _KIND):
-                    return self._open(file).read_group(group, column)
+                    values = self._open(file).read_group(group, column)
+                RandomAccessFile(stamp.path).require_unchanged(stamp)
+                return values
         except ImagesTableError as error:
             raise ImageError(f"cannot be read: row group {group}: {error}") from error
         except ImageError:

@@ -139,6 +139,17 @@ def test_a_file_that_is_written_anew_is_not_read_by_its_old_places(tmp_path: Pat
         source.read(0)
 
 
+def test_a_file_that_is_written_over_while_it_is_open_gives_no_other_images(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "a.h5", images=picture(0, 3, 8, 8))
+    other = write_hdf5(tmp_path / "b.h5", images=picture(1, 3, 8, 8)).read_bytes()
+    source = open_images(path)
+    source.read(0)
+    path.write_bytes(other)
+    os.utime(path, ns=(0, 1))
+    with pytest.raises(ImageError, match=r"a\.h5 changed while it was in use"):
+        source.read(1)
+
+
 def test_datasets_that_are_not_used_are_named_and_flags_refused(tmp_path: Path) -> None:
     pixels = picture(0, 4, 8, 8)
     columns = {"images": pixels, "label": [0, 1, 0, 1], "subset": ["train"] * 2 + ["Test"] * 2}

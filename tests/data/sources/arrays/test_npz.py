@@ -223,6 +223,24 @@ def test_a_file_that_is_written_anew_is_not_read_by_its_old_places(
         source.read(0)
 
 
+def test_a_file_that_is_written_anew_while_it_is_loaded_gives_no_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, images=picture(0, 3, 8, 8))
+    source = open_images(path)
+    fill = npz._fill
+
+    def rewriting(*arguments: Any) -> int:
+        np.savez_compressed(path, images=picture(1, 3, 8, 8))
+        os.utime(path, ns=(0, 1))
+        return fill(arguments[0], zipfile.ZipFile(path), arguments[2])
+
+    monkeypatch.setattr(npz, "_fill", rewriting)
+    with pytest.raises(ImageError, match=r"a\.npz changed while it was in use"):
+        source.read(0)
+
+
 def test_a_pickled_source_reads_the_same_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Callable[..., None]
 ) -> None:

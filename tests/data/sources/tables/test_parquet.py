@@ -319,6 +319,23 @@ def test_a_table_that_is_written_anew_is_not_read_by_its_old_places(tmp_path: Pa
         source.read(7)
 
 
+def test_a_table_that_is_written_anew_while_it_is_read_gives_no_other_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"image": image_values(range(8))})
+    source = open_images(path)
+    read_group = parquet._Opened.read_group
+
+    def rewriting(*arguments: Any) -> Any:
+        write_parquet(path, {"image": image_values(range(1, 9))})
+        os.utime(path, ns=(0, 1))
+        return read_group(parquet._Opened(path), *arguments[1:])
+
+    monkeypatch.setattr(parquet._Opened, "read_group", rewriting)
+    with pytest.raises(ImageError, match=r"a\.parquet changed while it was in use"):
+        source.read(7)
+
+
 def test_a_pickled_source_reads_the_same_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
