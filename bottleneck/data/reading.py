@@ -126,13 +126,15 @@ def mtime_ns(status: os.stat_result) -> int:
     """Return the time of a file's last change in nanoseconds, as a table of images can hold it.
 
     64 bits are enough for the years 1678 to 2261. File systems give others: NTFS has 1601 for none.
+    In a table -1 says that there is no time: a file of that time has the nanosecond before it.
 
     Examples
     --------
     >>> mtime_ns(os.stat("data/digits/test/5/0015.png")) > 10**18
     True
     """
-    return max(_FIRST_TIME, min(status.st_mtime_ns, _LAST_TIME))
+    time = max(_FIRST_TIME, min(status.st_mtime_ns, _LAST_TIME))
+    return time if time != -1 else -2
 
 
 def is_storage_error(error: BaseException) -> bool:

@@ -30,8 +30,12 @@ def test_a_files_bytes_are_read(tmp_path: Path) -> None:
 
 
 def test_a_time_beyond_64_bits_is_the_last_or_first_of_them() -> None:
-    found = [mtime_ns(Mock(st_mtime_ns=time)) for time in (-(1 << 64), -1, 5, 1 << 64)]
-    assert found == [-(1 << 63), -1, 5, (1 << 63) - 1]
+    found = [mtime_ns(Mock(st_mtime_ns=time)) for time in (-(1 << 64), -5, 5, 1 << 64)]
+    assert found == [-(1 << 63), -5, 5, (1 << 63) - 1]
+
+
+def test_no_file_has_the_time_that_says_in_a_table_that_there_is_none() -> None:
+    assert [mtime_ns(Mock(st_mtime_ns=time)) for time in (-2, -1, 0)] == [-2, -2, 0]
 
 
 def test_an_image_of_such_a_time_is_kept_in_a_table(tmp_path: Path) -> None:
