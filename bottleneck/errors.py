@@ -176,6 +176,10 @@ class ImageError(BottleneckError, ValueError):
     """An image cannot be read or decoded. The message is the reason of its rejection."""
 
 
+class ContainerError(ImageError):
+    """The file that holds an image, and others, has changed or can no longer be opened."""
+
+
 class MissingPackageError(BottleneckError, ImportError):
     """An optional package is not installed."""
 

@@ -10,7 +10,7 @@ from bottleneck.cache.directory import REMOVED, CacheDirectory
 from bottleneck.cache.format.series import Series
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.data import ImageSource
-from bottleneck.errors import ImageError, ShardError
+from bottleneck.errors import ContainerError, ImageError, ShardError
 from bottleneck.runtime import OnProgress, Progress, ignore_progress, sha256
 
 
@@ -60,6 +60,9 @@ def compare_content(
 
     Raises
     ------
+    ContainerError
+        A file that holds images has changed, or cannot be opened any more: that says nothing about
+        the bytes of its images, whose codes would be lost.
     OSError
         The storage of the images fails.
     """
@@ -132,5 +135,7 @@ def _digest(source: ImageSource, row: int) -> str:
     """Digest an image's bytes; empty where it cannot be read, as in a shard."""
     try:
         return sha256(source.read(row))
+    except ContainerError:
+        raise
     except ImageError:
         return ""

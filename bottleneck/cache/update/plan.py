@@ -263,6 +263,8 @@ def plan_update(
         The cache has another spec, layout or recipe of views, or none of the images.
     CacheError
         The path is in use for something else.
+    ContainerError
+        A file that holds images has changed, or cannot be opened any more.
     OSError
         The storage of the images fails.
     """

@@ -17,15 +17,11 @@ from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.data.table.string_column import StringColumn
 from bottleneck.data.table.text_matching import find_repeats, match_texts
-from bottleneck.errors import ImageError, ImagesTableError
+from bottleneck.errors import ContainerError, ImageError, ImagesTableError
 
 _OPENING = threading.Lock()
 
 _GONE, _RELABELLED = -1, -2  # in place of a member
-_UNREADABLE = {
-    _GONE: "cannot be read: it is not in its container any more",
-    _RELABELLED: "its container changed while it was in use: the same command tries it again",
-}
 
 # Looks through container files, given by their folder and their names in it.
 OpenMembers = Callable[[Path, tuple[str, ...]], ImageReader]
@@ -91,8 +87,12 @@ class ContainerSource:
         """Return the bytes of an encoded image; see `bottleneck.data.image_source.ImageSource`."""
         members = self._open()
         member = int(self._member_of_row[row])
-        if member < 0:
-            raise ImageError(_UNREADABLE[member])
+        if member == _GONE:
+            raise ImageError("cannot be read: it is not in its container any more")
+        if member == _RELABELLED:
+            raise ContainerError(
+                "its container changed while it was in use: the same command tries it again"
+            )
         return members.read(member)
 
     def path(self, row: int) -> str:

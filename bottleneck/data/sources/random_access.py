@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bottleneck.data.reading import MAX_IMAGE_BYTES, mtime_ns, rejecting_unreadable
-from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError
+from bottleneck.errors import ContainerError, ImageError, ImagesNotFoundError, ImagesTableError
 
 _KEPT_OPEN = 64  # files: a process may often have no more than 1024, and a set has 1281 archives
 
@@ -84,14 +84,39 @@ class RandomAccessFile:
 
         Raises
         ------
-        ImageError
+        ContainerError
             It has changed, before or after it was opened.
         """
         status = os.fstat(self._handle)
         if self.stamp != stamp or stamp[1:] != (status.st_size, mtime_ns(status)):
-            raise ImageError(
+            raise ContainerError(
                 f"{stamp.path.name} changed while it was in use: the same command tries it again"
             )
+
+
+def open_unchanged(stamp: FileStamp) -> RandomAccessFile:
+    """Open a file that was looked through before.
+
+    Raises
+    ------
+    ContainerError
+        It has changed, or cannot be opened any more.
+    OSError
+        The storage fails.
+
+    Examples
+    --------
+    >>> file = RandomAccessFile(Path("data/digits/test/5/0015.png"))
+    >>> open_unchanged(file.stamp).stamp == file.stamp
+    True
+    """
+    try:
+        with rejecting_unreadable():
+            file = RandomAccessFile(stamp.path)
+    except ImageError as error:
+        raise ContainerError(*error.args) from error
+    file.require_unchanged(stamp)
+    return file
 
 
 class PartReader:
@@ -111,7 +136,7 @@ class PartReader:
 
     def __init__(self, files: Sequence[FileStamp]) -> None:
         self._files = files
-        self._open = lru_cache(_KEPT_OPEN)(lambda file: RandomAccessFile(files[file].path))
+        self._open = lru_cache(_KEPT_OPEN)(lambda file: open_unchanged(files[file]))
 
     def read(self, file: int, offset: int, count: int) -> bytes:
         """Return a part of a file.
@@ -126,8 +151,9 @@ class PartReader:
         Raises
         ------
         ImageError
-            The part is larger than any image, the file ends before it does, cannot be opened, or
-            has changed.
+            The part is larger than any image, or the file ends before it does.
+        ContainerError
+            The file has changed, or cannot be opened any more.
         OSError
             The storage fails.
         """

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bottleneck.cache.store import open_cache
 from bottleneck.cache.update.content import compare_content
 from bottleneck.data.images import open_images
+from bottleneck.errors import ContainerError
 from bottleneck.runtime import Progress
 
 
@@ -19,3 +21,16 @@ def test_progress_counts_the_rows_up_to_all(cache: Path, photos: Path) -> None:
     told.clear()
     compare_content(opened, source, rows[:0], told.append)
     assert told == []
+
+
+def test_a_container_that_changes_meanwhile_says_nothing_about_the_codes_of_its_images(
+    cache: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, source = open_cache(cache), open_images(photos)
+
+    def read(*_: object) -> bytes:
+        raise ContainerError("a.tar changed while it was in use")
+
+    monkeypatch.setattr(type(source), "read", read)
+    with pytest.raises(ContainerError, match="changed while it was in use"):
+        compare_content(opened, source, np.arange(3))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bottleneck.data.images import open_images
-from bottleneck.errors import ImageError
+from bottleneck.errors import ContainerError, ImageError
 from tests.helpers.archives import picture
 
 
@@ -18,7 +18,7 @@ def test_another_process_reads_no_image_of_another_label_under_an_old_name(tmp_p
     np.savez(path, images=picture(1, 3, 8, 8), labels=[1, 1, 0])
     source = pickle.loads(pickled)
     for row in (0, 2):
-        with pytest.raises(ImageError, match="its container changed while it was in use"):
+        with pytest.raises(ContainerError, match="its container changed while it was in use"):
             source.with_table(source.table).read(row)
     with pytest.raises(ImageError, match="not in its container any more"):
         source.read(3)

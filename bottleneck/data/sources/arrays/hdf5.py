@@ -23,10 +23,10 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
     find_columns,
     require_images,
 )
-from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
+from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile, open_unchanged
 from bottleneck.data.sources.unused import note_unused
 from bottleneck.data.table.categorical_column import CategoricalColumn
-from bottleneck.errors import ImageError, ImagesTableError
+from bottleneck.errors import ContainerError, ImageError, ImagesTableError
 
 _CHUNK_CACHE = 1 << 26  # bytes: a chunk often holds several images, which are read in turn
 
@@ -114,12 +114,11 @@ class _Hdf5Pixels:
 
     def _open(self) -> tuple[RandomAccessFile, Any]:
         path = self._stamp.path
-        file = RandomAccessFile(path)
-        file.require_unchanged(self._stamp)
+        file = open_unchanged(self._stamp)
         images = _dataset(path, _open_file(path), "images")
-        RandomAccessFile(path).require_unchanged(self._stamp)  # else HDF5 may have opened another
+        open_unchanged(self._stamp)  # else HDF5 may have opened another
         if (images.shape, images.dtype) != (self.shape, self.dtype):
-            raise ImageError(f"{path.name} changed while it was in use")
+            raise ContainerError(f"{path.name} changed while it was in use")
         return file, images
 
 

@@ -26,7 +26,12 @@ from bottleneck.data.sources.arrays.pixel_arrays import (
     find_columns,
     require_images,
 )
-from bottleneck.data.sources.random_access import FileStamp, PartReader, RandomAccessFile
+from bottleneck.data.sources.random_access import (
+    FileStamp,
+    PartReader,
+    RandomAccessFile,
+    open_unchanged,
+)
 from bottleneck.data.sources.unused import note_unused
 from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.errors import ImageError, ImagesTableError, format_error
@@ -248,7 +253,7 @@ class _CompressedPixels:
             if self._pixels is None:
                 self._pixels = self._load_or_error()
         if isinstance(self._pixels, ImageError):
-            raise ImageError(*self._pixels.args)
+            raise type(self._pixels)(*self._pixels.args)
         return np.asarray(self._pixels[row])
 
     def _load_or_error(self) -> NDArray[Any] | ImageError:
@@ -264,14 +269,14 @@ class _CompressedPixels:
 
     def _load(self) -> NDArray[Any]:
         path = self._stamp.path
-        RandomAccessFile(path).require_unchanged(self._stamp)
+        open_unchanged(self._stamp)
         pixels = np.empty(self.shape, dtype=self.dtype)
         buffer = memoryview(pixels.reshape(-1).view(np.uint8).data)
         with zipfile.ZipFile(path) as archive:
             filled = _fill(buffer, archive, self._member)
         if filled < len(buffer):
             raise ImageError(f"cannot be read: {path.name} ends in the midst of {self._member}")
-        RandomAccessFile(path).require_unchanged(self._stamp)
+        open_unchanged(self._stamp)
         return pixels
 
 

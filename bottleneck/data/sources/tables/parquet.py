@@ -27,7 +27,7 @@ from bottleneck.data.sources.container_names import split_of_container
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.sources.parts import locate
-from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile
+from bottleneck.data.sources.random_access import FileStamp, RandomAccessFile, open_unchanged
 from bottleneck.data.sources.tables.parquet_columns import ParquetColumns, find_columns, label_texts
 from bottleneck.data.sources.unused import note_unused
 from bottleneck.data.split_names import canonical_split
@@ -206,10 +206,10 @@ class _RowGroups:
         stamp = self._files[file].stamp
         try:
             with rejecting_unreadable():
-                RandomAccessFile(stamp.path).require_unchanged(stamp)
+                open_unchanged(stamp)
                 with refusing_damage(stamp.path, _KIND):
                     values = self._open(file).read_group(group, column)
-                RandomAccessFile(stamp.path).require_unchanged(stamp)
+                open_unchanged(stamp)
                 return values
         except ImagesTableError as error:
             raise ImageError(f"cannot be read: row group {group}: {error}") from error

@@ -18,7 +18,13 @@ from bottleneck.data.images import open_images
 from bottleneck.data.sources import container
 from bottleneck.data.summary import summarize_images
 from bottleneck.data.table.image_table import ImageTable
-from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError, LabelsError
+from bottleneck.errors import (
+    ContainerError,
+    ImageError,
+    ImagesNotFoundError,
+    ImagesTableError,
+    LabelsError,
+)
 from tests.helpers.archives import png, shard, write_tar
 from tests.helpers.image_folders import touch
 from tests.helpers.image_tables import one_line
@@ -371,7 +377,7 @@ def test_an_archive_that_is_written_anew_is_not_read_by_its_old_places(
     other = write_tar(tmp_path / "b.tar", {"1.jpg": b"1", "2.jpg": b"2"}).read_bytes()
     path.write_bytes(change(other))
     for _ in range(2):
-        with pytest.raises(ImageError, match=r"a\.tar changed while it was in use"):
+        with pytest.raises(ContainerError, match=r"a\.tar changed while it was in use"):
             source.read(1)
     assert open_images(path).read(1) == b"2"
 

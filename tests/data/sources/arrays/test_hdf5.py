@@ -13,7 +13,7 @@ import pytest
 from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.images import open_images
 from bottleneck.data.summary import summarize_images
-from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError
+from bottleneck.errors import ContainerError, ImagesNotFoundError, ImagesTableError
 from tests.helpers.archives import picture
 from tests.helpers.image_tables import one_line
 
@@ -135,7 +135,7 @@ def test_a_file_that_is_written_anew_is_not_read_by_its_old_places(tmp_path: Pat
     source = open_images(path)
     write_hdf5(path, images=picture(1, 4, 8, 8))
     os.utime(path, ns=(0, 1))
-    with pytest.raises(ImageError, match=r"a\.h5 changed while it was in use"):
+    with pytest.raises(ContainerError, match=r"a\.h5 changed while it was in use"):
         source.read(0)
 
 
@@ -146,7 +146,7 @@ def test_a_file_that_is_written_over_while_it_is_open_gives_no_other_images(tmp_
     source.read(0)
     path.write_bytes(other)
     os.utime(path, ns=(0, 1))
-    with pytest.raises(ImageError, match=r"a\.h5 changed while it was in use"):
+    with pytest.raises(ContainerError, match=r"a\.h5 changed while it was in use"):
         source.read(1)
 
 

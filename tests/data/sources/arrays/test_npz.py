@@ -16,7 +16,7 @@ from bottleneck.data.decoding.decode import decode_image
 from bottleneck.data.images import open_images
 from bottleneck.data.sources.arrays import npz
 from bottleneck.data.summary import summarize_images
-from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError
+from bottleneck.errors import ContainerError, ImageError, ImagesNotFoundError, ImagesTableError
 from tests.helpers.archives import medmnist, picture
 from tests.helpers.image_tables import one_line
 
@@ -219,7 +219,7 @@ def test_a_file_that_is_written_anew_is_not_read_by_its_old_places(
     save(tmp_path / "a.npz", images=picture(0, 3, 8, 8))
     source = open_images(tmp_path / "a.npz")
     save(tmp_path / "a.npz", images=picture(1, 4, 8, 8))
-    with pytest.raises(ImageError, match=r"a\.npz changed while it was in use"):
+    with pytest.raises(ContainerError, match=r"a\.npz changed while it was in use"):
         source.read(0)
 
 
@@ -237,7 +237,7 @@ def test_a_file_that_is_written_anew_while_it_is_loaded_gives_no_images(
         return fill(arguments[0], zipfile.ZipFile(path), arguments[2])
 
     monkeypatch.setattr(npz, "_fill", rewriting)
-    with pytest.raises(ImageError, match=r"a\.npz changed while it was in use"):
+    with pytest.raises(ContainerError, match=r"a\.npz changed while it was in use"):
         source.read(0)
 
 

@@ -17,7 +17,13 @@ from bottleneck.data.images import open_images
 from bottleneck.data.sources.files.file_source import FileSource
 from bottleneck.data.sources.tables import parquet
 from bottleneck.data.summary import summarize_images
-from bottleneck.errors import ImageError, ImagesNotFoundError, ImagesTableError, MissingPackageError
+from bottleneck.errors import (
+    ContainerError,
+    ImageError,
+    ImagesNotFoundError,
+    ImagesTableError,
+    MissingPackageError,
+)
 from tests.helpers.archives import IMAGE, class_label, huggingface, image_values, png, write_parquet
 from tests.helpers.image_tables import one_line
 
@@ -315,7 +321,7 @@ def test_a_table_that_is_written_anew_is_not_read_by_its_old_places(tmp_path: Pa
     assert source.read(0) == png(0)
     write_parquet(path, {"image": image_values(range(1, 9))})
     os.utime(path, ns=(0, 1))
-    with pytest.raises(ImageError, match=r"a\.parquet changed while it was in use"):
+    with pytest.raises(ContainerError, match=r"a\.parquet changed while it was in use"):
         source.read(7)
 
 
@@ -332,7 +338,7 @@ def test_a_table_that_is_written_anew_while_it_is_read_gives_no_other_images(
         return read_group(parquet._Opened(path), *arguments[1:])
 
     monkeypatch.setattr(parquet._Opened, "read_group", rewriting)
-    with pytest.raises(ImageError, match=r"a\.parquet changed while it was in use"):
+    with pytest.raises(ContainerError, match=r"a\.parquet changed while it was in use"):
         source.read(7)
 
 
