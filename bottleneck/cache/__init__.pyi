@@ -20,6 +20,7 @@ from .format.shard_writer import CHUNK_BYTES as CHUNK_BYTES
 from .format.shard_writer import choose_dtype as choose_dtype
 from .format.shard_writer import write_shard as write_shard
 from .pooling import pooled as pooled
+from .reading import image_key as image_key
 from .reading import rows_as_slice as rows_as_slice
 from .recovery import recover_cache as recover_cache
 from .status import CacheStatus as CacheStatus

@@ -23,6 +23,7 @@ from bottleneck.errors import (
     ShardError,
     UnknownNameError,
 )
+from bottleneck.runtime import sha256
 
 _DIGITS = 16  # hexadecimal, of a digest: 64 bits, which two of a billion images share once in 40
 
@@ -351,10 +352,25 @@ class CacheReader(CacheDirectory):
 def _keys(opened: OpenShard) -> NDArray[np.uint64]:
     """Return the beginning of each image's digest as a number; 0 where none could be read."""
     try:
-        keys = [int(text[:_DIGITS] or "0", 16) for text in opened.image_digests()]
+        keys = [_key(text) for text in opened.image_digests()]
     except ValueError as error:  # no other byte of the shard has been verified either
         raise ShardError(f"{opened.path}: its digests of images are damaged: {error}") from error
     return np.array(keys, dtype=np.uint64)
+
+
+def _key(digest: str) -> int:
+    return int(digest[:_DIGITS] or "0", 16)
+
+
+def image_key(data: bytes) -> int:
+    """Return the number of an image's bytes that `Cache.image_keys` gives for it.
+
+    Examples
+    --------
+    >>> hex(image_key(b"ab"))
+    '0xfb8e20fc2e4c3f24'
+    """
+    return _key(sha256(data))
 
 
 def rows_as_slice(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:

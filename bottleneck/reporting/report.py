@@ -129,7 +129,7 @@ def report(
         )
     source = None if images is None else open_images(images)
     ready = opened.with_network(network_loader(opened, model=model, weights=weights), device)
-    thumbnails = Thumbnails(store, source, max_bytes)
+    thumbnails = Thumbnails(store, opened.features.layers[0], source, max_bytes)
     findings = collect(
         ready,
         store,

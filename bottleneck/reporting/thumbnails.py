@@ -2,8 +2,12 @@
 
 import base64
 from collections.abc import Iterable
+from functools import cached_property
 
-from bottleneck.cache import Cache
+import numpy as np
+from numpy.typing import NDArray
+
+from bottleneck.cache import Cache, image_key
 from bottleneck.data import ImageSource, make_thumbnail
 from bottleneck.errors import ImageError
 from bottleneck.reporting.html import Html, element
@@ -18,6 +22,8 @@ class Thumbnails:
     Parameters
     ----------
     cache : Cache
+    layer : str
+        One of its layers, of whose codes the page is.
     source : ImageSource or None
         Its images; without them a picture is its caption alone.
     max_bytes : int
@@ -35,7 +41,10 @@ class Thumbnails:
         Pictures of these that were asked for: an image may be in several parts of a page.
     """
 
-    def __init__(self, cache: Cache, source: ImageSource | None, max_bytes: int) -> None:
+    def __init__(
+        self, cache: Cache, layer: str, source: ImageSource | None, max_bytes: int
+    ) -> None:
+        self._cache, self._layer = cache, layer
         self._images = cache.images
         self._limits = cache.spec.transform.range
         self._source = None if source is None else source.with_table(cache.images)
@@ -95,11 +104,24 @@ class Thumbnails:
         if self._source is None or self.bytes >= self.max_bytes:
             return ""
         try:
-            made = make_thumbnail(self._source.read(row), _SIDE, self._limits)
+            data = self._source.read(row)
+            self._require_encoded(row, data)
+            made = make_thumbnail(data, _SIDE, self._limits)
         except ImageError as error:
             self.unreadable[self._images.path[row]] = str(error)
             return ""
         return f"data:image/webp;base64,{base64.b64encode(made).decode('ascii')}"
+
+    def _require_encoded(self, row: int, data: bytes) -> None:
+        """Refuse another image under the same name: what the page says is not said of it."""
+        keys, rows = self._keys
+        place = int(np.searchsorted(rows, row))
+        if place < len(rows) and rows[place] == row and keys[place] != image_key(data):
+            raise ImageError("its bytes are not those that were encoded")
+
+    @cached_property
+    def _keys(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        return self._cache.image_keys(self._layer)
 
 
 def pictures(figures: Iterable[Html]) -> Html:

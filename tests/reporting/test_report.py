@@ -319,6 +319,17 @@ def test_images_that_are_gone_are_said(
     assert len(again.all("img")) == result.shown < result.wanted
 
 
+def test_another_image_of_the_same_name_is_not_shown(
+    cache: Cache, head: Path, images: Path, tmp_path: Path, page: Node
+) -> None:
+    one, other = names_in(section(page, "mistakes"))[:2]
+    shutil.copytree(images.parent / "images", tmp_path / "images")
+    shutil.copy(images, tmp_path)
+    shutil.copy(tmp_path / other, tmp_path / one)
+    result, _ = quick(cache, head, tmp_path / "page.html", images=tmp_path / "images.csv")
+    assert result.unreadable == {one: "its bytes are not those that were encoded"}
+
+
 def test_removed_images_lack_no_codes(
     cache: Cache, head: Path, images: Path, tmp_path: Path, page: Node
 ) -> None:
