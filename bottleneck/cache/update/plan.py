@@ -16,8 +16,9 @@ A run that is killed before step 6 leaves rows of time -1. The next run compares
 were replaced already have the present digests and are kept, others are stale.
 
 Tasks write one table, each with new times for rows of its own shards only; of all others it keeps
-what the table has. If two write at the same time, the sizes and times of one are lost, and its
-images are compared once more by a later run. No task removes or replaces another task's shards.
+what the table has, or the time -1 where label, split or group are others, too. If two write at the
+same time, the sizes and times of one are lost, and its images are compared once more by a later
+run. No task removes or replaces another task's shards.
 A run ends before step 2 if another one has added images since the table was read.
 """
 
@@ -110,7 +111,7 @@ class CacheUpdate:
         self._require_same_images(table, now)
         if now is not None and now is not self._known:
             others = np.flatnonzero(~self._own_rows(now) & table.exists[: len(now)])
-            table = _with_stamps_of(table, now, others)
+            table = _with_others_of(table, now, others)
         if self.new and is_cache(cache.path):  # another task of the same run was faster
             require_same(read_manifest(cache.path), cache.path, cache.spec, cache.layout)
         if self.changes.added or self.changes.changed:
@@ -303,10 +304,10 @@ def _compare(
     unheld = np.setdiff1d(suspects[own[suspects]], np.union1d(found.same, found.changed))
     outgrown = compare_content(opened, source, unheld, on_progress)
     differing = merged.differing
-    final = _with_stamps_of(merged.table, opened.images, differing[~own[differing]])
+    final = _with_others_of(merged.table, opened.images, differing[~own[differing]])
     if final == opened.images:  # the object itself, so that the file is not read again
         final = opened.images
-    unknown = np.setdiff1d(differing, found.same)  # other tasks' rows have the old stamps already
+    unknown = np.setdiff1d(differing[own[differing]], found.same)
     until_then = _with_stamps_of(final, opened.images, np.union1d(unknown, found.changed))
     return CacheUpdate(
         dataclasses.replace(planned, images=final),
@@ -338,6 +339,23 @@ def _with_stamps_of(table: ImageTable, old: ImageTable, rows: NDArray[np.int64])
     size, mtime = table.size.copy(), table.mtime_ns.copy()
     size[rows], mtime[rows] = old.size[rows], old.mtime_ns[rows]
     return dataclasses.replace(table, size=size, mtime_ns=mtime)
+
+
+def _with_others_of(table: ImageTable, old: ImageTable, rows: NDArray[np.int64]) -> ImageTable:
+    """Return a table whose size and time of other tasks' rows are those of an older table.
+
+    Where an image has another label, split or group as well as another size or time, its codes may
+    be those of another image, which the older label belongs to: its task compares it first.
+    """
+    moved = (table.size[rows] != old.size[rows]) | (table.mtime_ns[rows] != old.mtime_ns[rows])
+    rows = rows[moved]
+    new, then = table.take(rows), old.take(rows)
+    relabelled = (
+        new.label.differs(then.label)
+        | new.split.differs(then.split)
+        | new.group.differs(then.group)
+    )
+    return _with_unsure_time(_with_stamps_of(table, old, rows), rows[relabelled])
 
 
 def _with_unsure_time(table: ImageTable, rows: NDArray[np.int64]) -> ImageTable:

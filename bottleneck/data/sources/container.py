@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bottleneck.data.image_source import ImageReader
 from bottleneck.data.sources.notes import SourceNotes
-from bottleneck.data.table.categorical_column import CategoricalColumn
 from bottleneck.data.table.image_table import ImageTable
 from bottleneck.data.table.string_column import StringColumn
 from bottleneck.data.table.text_matching import find_repeats, match_texts
@@ -124,7 +123,7 @@ class ContainerSource:
         if "_reopened" in self.__dict__:
             for column in ("label", "split", "group"):
                 now = getattr(found, column).take_or_blank(np.maximum(member, _GONE))
-                member[(member >= 0) & _differ(getattr(self.table, column), now)] = _RELABELLED
+                member[(member >= 0) & getattr(self.table, column).differs(now)] = _RELABELLED
         return member
 
     def _open(self) -> ImageReader:
@@ -141,12 +140,6 @@ class ContainerSource:
     def __reduce__(self) -> Any:
         # Another process may have another working directory.
         return type(self), (self.root.absolute(), self.names, self.table, self.open_members)
-
-
-def _differ(one: CategoricalColumn, other: CategoricalColumn) -> NDArray[np.bool_]:
-    codes = one.concatenate(other).codes
-    differ: NDArray[np.bool_] = codes[: len(one)] != codes[len(one) :]
-    return differ
 
 
 def require_distinct(root: Path, paths: StringColumn) -> None:

@@ -137,6 +137,17 @@ class CategoricalColumn(Sequence[str]):
         codes = np.concatenate([self.codes, new_codes[other.codes]])
         return CategoricalColumn.from_codes(codes, list(code_of))
 
+    def differs(self, other: "CategoricalColumn") -> NDArray[np.bool_]:
+        """Return whether each row has another value than that row of a column of equal length.
+
+        Examples
+        --------
+        >>> CategoricalColumn(["ant", "bee"]).differs(CategoricalColumn(["ant", "cow"])).tolist()
+        [False, True]
+        """
+        codes = self.concatenate(other).codes
+        return np.asarray(codes[: len(self)] != codes[len(self) :])
+
     def __len__(self) -> int:
         return sum(map(len, self._parts))
 

@@ -552,6 +552,25 @@ def test_tasks_that_plan_at_once_write_the_stamps_of_their_own_rows(
     assert open_cache(first.path).images == source.table
 
 
+@pytest.mark.parametrize("noted", [False, True])
+def test_images_that_changed_with_their_labels_have_no_codes_before_their_task_compares_them(
+    photos: Path, first: Cache, noted: bool
+) -> None:
+    for row in (3, 11):  # of shards 0 and 1, which are of two tasks
+        touch(photos / first.images.path[row], 900 + row)
+    table = open_images(photos).table
+    labels = CategoricalColumn(f"no {label}" for label in table.label)
+    source = open_images(photos).with_table(dataclasses.replace(table, label=labels))
+    plan = plan_update(first.path, source, task=ArrayTask(0, 2), **facts(first))
+    if noted:  # another run writes the table with the old labels, after the task has read it
+        group = CategoricalColumn(["g"] * len(table))
+        dataclasses.replace(first.images, group=group).write_csv(first.path / "images.csv")
+    plan.finish(plan.apply(), [])
+    assert missing_shards(open_cache(first.path), "layer2") == [0, 1]
+    other = plan_update(first.path, source, task=ArrayTask(1, 2), **facts(first))
+    assert other.changes == ImageChanges(changed=1)
+
+
 def test_a_row_that_one_task_appends_keeps_the_times_that_another_has_noted(
     photos: Path, first: Cache
 ) -> None:
