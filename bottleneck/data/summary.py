@@ -180,10 +180,8 @@ def _odd_classes(names: Sequence[str]) -> Iterator[str]:
             f"{', '.join(alike[:_MOST_NAMED])}{more}"
         )
     if missing := [name for name in dict.fromkeys(names) if name.casefold() in _MISSING]:
-        yield (
-            f"{', '.join(map(repr, missing))} is the name of a class: where there is no label, "
-            "leave it empty"
-        )
+        what = "is the name of a class" if len(missing) == 1 else "are names of classes"
+        yield (f"{', '.join(map(repr, missing))} {what}: where there is no label, leave it empty")
 
 
 def _combined_labels(labels: Sequence[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import mmap
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     The block writes to the temporary path that it is given, in the same folder. When the block
     ends without an error the bytes are forced to the disk and renamed to `path`, replacing
-    what was there; otherwise the temporary file is removed and `path` is left as it was.
+    what was there, whose permissions stay; otherwise the temporary file is removed and `path` is
+    left as it was.
 
     Parameters
     ----------
@@ -54,12 +56,24 @@ def atomic_write(path: Path) -> Iterator[Path]:
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             yield temporary
+            _keep_permissions(path, temporary)
             os.fsync(handle)
             temporary.replace(path)
             fsync_path(path.parent)  # the rename itself lives in the folder
         finally:
             os.close(handle)
             temporary.unlink(missing_ok=True)
+
+
+def _keep_permissions(path: Path, temporary: Path) -> None:
+    """Give a file the permissions of the one that it replaces.
+
+    Else a user with a stricter umask than others would lock them out of a cache that they share.
+    """
+    with contextlib.suppress(OSError):  # there is no such file, or the file system has no such mode
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode != stat.S_IMODE(temporary.stat().st_mode):
+            temporary.chmod(mode)
 
 
 @contextlib.contextmanager

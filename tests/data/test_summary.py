@@ -105,6 +105,8 @@ def test_classes_that_may_be_one_and_labels_that_mean_none_are_said(tmp_path: Pa
 def test_a_name_that_programs_write_for_a_missing_label_is_said(name: str) -> None:
     (remark,) = SourceSummary.from_table(table("ants", name)).remarks()
     assert remark.startswith(f"{name!r} is the name of a class")
+    (remark,) = SourceSummary.from_table(table("nan", name)).remarks()
+    assert remark.startswith(f"'nan', {name!r} are names of classes")
 
 
 def test_none_beside_several_labels_is_not_taken_for_a_missing_label() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -32,6 +33,7 @@ from bottleneck.errors import (
 )
 from bottleneck.fitting import learning_curve, load_dataset, resolve_features
 from bottleneck.reporting import ReportResult, collect
+from bottleneck.reporting.sections.verdict import verdict
 from bottleneck.runtime import Progress
 from tests.helpers.datasets import written_cache
 from tests.helpers.pages import CLASSES, Node, noisy_cache, noisy_head, noisy_images, parse, rows_of
@@ -115,6 +117,14 @@ def test_the_matrix_and_its_cells_are_scikit_learns(page: Node, truth: dict[str,
         names = names_in(matrix.one("div", id=link[1:]))
         order = np.argsort(-truth["probabilities"][of_cell].max(axis=1), kind="stable")
         assert names == [np.array(truth["paths"])[of_cell][i] for i in order][:12]
+
+
+def test_a_class_name_of_two_lines_leaves_the_verdict_one_line() -> None:
+    counts = SimpleNamespace(images=np.array([2, 0]))
+    score = SimpleNamespace(accuracy=1.0, n=2, interval_text="", ci95=None, counts=counts)
+    head = SimpleNamespace(classes=["ant\nbee", "cow"])
+    findings: Any = SimpleNamespace(score=score, basis="all", head=head)
+    assert "“ant\\nbee” would be right" in verdict(findings)
 
 
 def test_the_verdict_has_accuracy_interval_and_baseline(

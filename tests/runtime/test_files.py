@@ -3,6 +3,7 @@ import hashlib
 import os
 import re
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -46,6 +47,22 @@ def test_an_error_keeps_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_replaced_file_keeps_its_permissions_and_a_new_one_has_those_of_the_umask(
+    tmp_path: Path,
+) -> None:
+    shared = tmp_path / "shared"
+    shared.touch()
+    shared.chmod(0o664)
+    umask = os.umask(0o077)
+    try:
+        for path in (shared, tmp_path / "new"):
+            write_text_atomic(path, "text")
+    finally:
+        os.umask(umask)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (shared, tmp_path / "new")]
+    assert modes == [0o664, 0o600]
 
 
 def test_a_folder_is_refused_by_its_own_name_before_anything_is_written(tmp_path: Path) -> None:

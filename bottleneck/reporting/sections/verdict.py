@@ -6,7 +6,7 @@ from bottleneck.fitting import Head
 from bottleneck.reporting.findings import Findings
 from bottleneck.reporting.html import Html, element
 from bottleneck.reporting.tables import definitions
-from bottleneck.runtime import format_count
+from bottleneck.runtime import escape_unprintable, format_count
 
 _REMARKS = {
     "heldout": "",
@@ -25,7 +25,7 @@ def verdict(findings: Findings) -> str:
     return (
         f"{score.accuracy:.1%} of the {score.n} images{of} are classified correctly "
         f"({score.interval_text}); "
-        f"always answering “{class_}” would be right for {share:.1%}"
+        f"always answering “{escape_unprintable(class_)}” would be right for {share:.1%}"
         f"{_beside(share, score.ci95)}."
     )
 
