@@ -247,7 +247,7 @@ class Advice(PreformattedText):
         if score <= linear + _ODD_ERRORS * error or pool == "none":
             return line
         return (
-            f"{line}, more than the head there: copies of one picture may stand in several folds "
+            f"{line}, more than the head there: copies of one picture may be in several folds "
             "(`bottleneck.audit` looks for them)"
         )
 
