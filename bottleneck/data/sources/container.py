@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -18,12 +18,19 @@ from bottleneck.data.table.string_column import StringColumn
 from bottleneck.data.table.text_matching import find_repeats, match_texts
 from bottleneck.errors import ContainerError, ImageError, ImagesTableError
 
-_OPENING = threading.Lock()
-
 _GONE, _RELABELLED = -1, -2  # in place of a member
 
 # Looks through container files, given by their folder and their names in it.
 OpenMembers = Callable[[Path, tuple[str, ...]], ImageReader]
+
+
+@dataclass
+class _Scan:
+    """What was found in containers, which sources of the same images share."""
+
+    members: ImageReader | None = None
+    repeated: bool = False  # after the table was made: the files may be others
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class ContainerSource:
     names: tuple[str, ...]
     table: ImageTable
     open_members: OpenMembers
+    _scan: _Scan = field(default_factory=_Scan, repr=False, compare=False)
 
     @classmethod
     def open(cls, root: Path, names: tuple[str, ...], open_members: OpenMembers) -> Self:
@@ -78,9 +86,7 @@ class ContainerSource:
         """
         members = open_members(root, names)
         require_distinct(root, members.table.path)
-        source = cls(root, names, members.table, open_members)
-        source.__dict__["_members"] = members  # the class is frozen
-        return source
+        return cls(root, names, members.table, open_members, _Scan(members))
 
     def read(self, row: int) -> bytes:
         """Return the bytes of an encoded image; see `bottleneck.data.image_source.ImageSource`."""
@@ -100,10 +106,7 @@ class ContainerSource:
 
     def with_table(self, table: ImageTable) -> Self:
         """Return the source of the same images, numbered by the rows of another table."""
-        source = type(self)(self.root, self.names, table, self.open_members)
-        for name in {"_members", "_reopened"} & self.__dict__.keys():
-            source.__dict__[name] = self.__dict__[name]
-        return source
+        return replace(self, table=table)
 
     def missing_here(self) -> str:
         """Return the path of a container that this process does not see; empty if it sees all."""
@@ -113,29 +116,25 @@ class ContainerSource:
     @property
     def notes(self) -> SourceNotes:
         """What was found beside the images; empty in another process."""
-        found: SourceNotes = getattr(self.__dict__.get("_members"), "notes", SourceNotes())
+        found: SourceNotes = getattr(self._scan.members, "notes", SourceNotes())
         return found
 
     @cached_property
     def _member_of_row(self) -> NDArray[np.int64]:
         found = self._open().table
         member = match_texts(self.table.path, found.path)
-        if "_reopened" in self.__dict__:
+        if self._scan.repeated:
             for column in ("label", "split", "group"):
                 now = getattr(found, column).take_or_blank(np.maximum(member, _GONE))
                 member[(member >= 0) & getattr(self.table, column).differs(now)] = _RELABELLED
         return member
 
     def _open(self) -> ImageReader:
-        members: ImageReader | None = self.__dict__.get("_members")
-        if members is None:
-            with _OPENING:  # of several threads, one looks through the files for all
-                members = self.__dict__.get("_members")
-                if members is None:
-                    members = self.open_members(self.root, self.names)
-                    self.__dict__["_reopened"] = True
-                    self.__dict__["_members"] = members
-        return members
+        scan = self._scan
+        with scan.lock:  # of several threads, one looks through the files for all
+            if scan.members is None:
+                scan.members, scan.repeated = self.open_members(self.root, self.names), True
+            return scan.members
 
     def __reduce__(self) -> Any:
         # Another process may have another working directory.

@@ -312,7 +312,7 @@ def test_threads_read_each_row_group_once_and_keep_few(
         assert list(threads.map(source.read, range(24))) == [png(i) for i in range(24)]
     assert sorted(set(loaded)) == list(range(6))
     assert len(loaded) < 12  # a thread may come late to a group that was dropped
-    assert len(source._members._groups._kept) == 2  # type: ignore[attr-defined]
+    assert len(source._scan.members._groups._kept) == 2  # type: ignore[attr-defined]
 
 
 def test_a_table_that_is_written_anew_is_not_read_by_its_old_places(tmp_path: Path) -> None:
