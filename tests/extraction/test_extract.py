@@ -444,11 +444,12 @@ def test_a_task_retries_rejected_images_of_its_own_shards(
 
 def test_progress_is_reported_after_each_batch(photos: Path, extract_tiny: Extract) -> None:
     told: list[ExtractionProgress] = []
-    done = extract_tiny(photos, batch_size=5, on_progress=told.append)
+    done = extract_tiny(photos, batch_size=5, on_progress=told.append, precision="auto")
     assert [progress.done for progress in told] == [0, 5, 8, 13, 16, 21, 24, 29, 32, 36]
     assert all((at.total, at.stats) == (36, done.stats) for at in told)
+    assert done.stats.timer.seconds.keys() >= {"read", "decode", "forward", "write"}
     told.clear()
-    extract_tiny(photos, on_progress=told.append)
+    extract_tiny(photos, on_progress=told.append, precision="auto")
     assert told == []  # there was nothing to do
 
 

@@ -77,6 +77,10 @@ def test_the_layout_is_that_of_an_extraction(photos: Path, extract_tiny: Extract
     assert found.bytes == sum(layer.bytes for layer in found.layers.values())
     largest = max(path.stat().st_size for path in cache.path.rglob("0*.h5"))
     assert largest <= found.shard_bytes
+    for image in [path for path in photos.rglob("*") if path.is_file()]:
+        image.rename(image.with_stem(f"{image.stem}{'x' * 200}"))
+    longer = size_tiny(photos, shard_size=7, **options)
+    assert longer.bytes - found.bytes >= 2 * 36 * 200  # of the names, in each layer
 
 
 def test_maps_are_counted_in_float16_at_each_layer_and_in_each_view(run: Run, photos: Path) -> None:

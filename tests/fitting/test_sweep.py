@@ -23,7 +23,7 @@ from bottleneck.cache.format.series import SeriesLike
 from bottleneck.cache.format.shard import OpenShard, ShardData, read_header
 from bottleneck.cache.format.shard_writer import write_shard
 from bottleneck.cache.store import Cache, open_cache
-from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
+from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError, WorkerError
 from bottleneck.fitting import sweep as module
 from bottleneck.fitting.fit import fit
 from bottleneck.fitting.layer_shares import layer_shares
@@ -214,6 +214,12 @@ def test_memory_that_is_no_number_of_bytes_is_refused_before_workers_begin(
     elsewhere: Any = Elsewhere()
     with pytest.raises(InvalidOptionError, match="`memory="):
         sweep(three, memory=memory, executor=elsewhere)
+
+
+def test_workers_that_do_not_see_the_cache_are_named_before_training(three: Path) -> None:
+    elsewhere: Any = Elsewhere()
+    with pytest.raises(WorkerError, match="worker tcp://node7 does not see the cache /data/photos"):
+        sweep(three, executor=elsewhere)
 
 
 def test_what_is_no_executor_is_refused_before_training(three: Path) -> None:
