@@ -1,6 +1,5 @@
 """`bottleneck tune`."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def tune(
     from bottleneck import TuneOptions, open_cache
     from bottleneck import tune as run
     from bottleneck.cache import is_cache
-    from bottleneck.finetuning import choose_boundary, process_group, rank
+    from bottleneck.finetuning import choose_boundary, process_group, rank, remove_states
     from bottleneck.fitting import Features
     from bottleneck.runtime import ignore_progress, require_writable_output
 
@@ -101,6 +100,6 @@ def tune(
         if rank():  # only the first of several processes writes and prints
             return
     result.tail.save(out)
-    shutil.rmtree(state, ignore_errors=True)  # kept until the result is written
+    remove_states(state)  # kept until the result is written
     text = result.format(f"saved {out} ({result.seconds:.1f} s)")
     print_either(text, result.to_dict() | {"head": str(out)}, as_json=as_json)

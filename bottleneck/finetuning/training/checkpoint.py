@@ -1,5 +1,6 @@
 """The state of a training after an epoch, in a file that is whole or absent."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from bottleneck.runtime import atomic_write, raise_if_stop_requested, sha256
 
 FORMAT = "bottleneck-training-2"
 _DIGEST = "sha256"
+_NAME = "[0-9a-f]" * 32  # of a training's file, and of the folder of its images
 _PLACES = ("device", "patience")  # options that do not change an epoch
 
 
@@ -129,6 +131,21 @@ class Checkpoint:
                 f"{self.path} is not the state of this training", hint="remove it to begin again"
             ) from error
         return curves
+
+
+def remove_states(folder: Path) -> None:
+    """Remove the states of all trainings from a folder, and the folder if nothing else is in it.
+
+    Parameters
+    ----------
+    folder : Path
+        That `bottleneck.tune` was given to resume from. It may be a user's own, with other files.
+    """
+    for place in [*folder.glob(_NAME), folder]:
+        with contextlib.suppress(OSError):  # what stays is in nobody's way
+            for state in place.glob(f"*{_NAME}.safetensors*"):  # or its temporary file
+                state.unlink()
+            place.rmdir()
 
 
 def tensors_under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

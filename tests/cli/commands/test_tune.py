@@ -140,7 +140,7 @@ def test_overwrite_ends_a_run_that_was_killed_before_its_state_was_removed(
         raise Terminated
 
     with monkeypatch.context() as patch:
-        patch.setattr(command.shutil, "rmtree", killed)
+        patch.setattr("bottleneck.finetuning.remove_states", killed)
         assert run("tune", maps, *QUICK).exit_code == 143
     assert names() == ["maps", "tail-2.safetensors", "tail-2.safetensors.training"]
     written = TunedTail.load("tail-2.safetensors")

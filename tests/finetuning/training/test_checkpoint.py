@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from bottleneck.errors import TrainingError
 from bottleneck.finetuning.options import TuneOptions
 from bottleneck.finetuning.training import checkpoint
-from bottleneck.finetuning.training.checkpoint import Checkpoint
+from bottleneck.finetuning.training.checkpoint import Checkpoint, remove_states
 from bottleneck.finetuning.training.forward import tail_codes
 from bottleneck.finetuning.training.loop import make_optimizer, train
 from bottleneck.finetuning.training.module import TunedModule, start_module
@@ -163,6 +163,23 @@ def test_a_damaged_state_is_refused_by_name(damage: str, tmp_path: Path) -> None
     path.write_bytes(changed)
     with pytest.raises(TrainingError, match=f"{path.name} is not the state of this training"):
         training(on_cpu(), tmp_path)
+
+
+@pytest.mark.parametrize("own", [(), ("ants.jpg",), ("ants.jpg", f"{'1' * 32}/bees.jpg")])
+def test_states_are_removed_and_files_of_the_user_stay(
+    own: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder, of_images = tmp_path / "photos.training", "0" * 32
+    training(on_cpu(), folder / of_images, epochs=1)
+    (folder / of_images / f".{of_images}.safetensors.host.7.tmp~").touch()  # of a killed run
+    for name in own:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    remove_states(folder)
+    left = [path for path in folder.rglob("*") if path.is_file()]
+    assert {str(path.relative_to(folder)) for path in left} == set(own)
+    assert folder.exists() == bool(own)
+    assert not (folder / of_images).exists()
 
 
 def test_a_stop_while_a_state_is_read_is_no_damage(
