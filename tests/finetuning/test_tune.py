@@ -38,7 +38,7 @@ from bottleneck.fitting.scoring.scores import Score
 from bottleneck.prediction.evaluate import evaluate
 from bottleneck.prediction.predict import predict
 from tests.helpers import searches
-from tests.helpers.networks import SMALL
+from tests.helpers.networks import NETWORKS, SMALL
 from tests.helpers.tuning import BOUNDARY, CHAIN, QUICK, hard_images, maps_cache
 
 few_cs, one_trial = searches.few_cs, searches.one_trial
@@ -322,6 +322,30 @@ def test_a_training_on_other_views_is_not_continued(
     steps.clear()
     tune(given, **two, **options, resume=tmp_path, on_progress=steps.append)
     assert not steps  # the first one is there as it was
+
+
+def test_what_no_code_tells_makes_another_training(images: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(images.parent, tmp_path / "images"))
+    (network := tmp_path / "network.py").write_text(NETWORKS.read_text())
+
+    def is_continued() -> bool:
+        steps: list[TrainingProgress] = []
+        tune(
+            folder / images.name,
+            model=f"{network}:chain",
+            transform=SMALL,
+            options=dataclasses.replace(QUICK, init="fresh", epochs=1),
+            resume=tmp_path / "state",
+            on_progress=steps.append,
+        )
+        return not steps
+
+    assert [is_continued(), is_continued()] == [False, True]
+    network.write_text(NETWORKS.read_text().replace("nn.Dropout(0.2)", "nn.Dropout(0.3)"))
+    assert [is_continued(), is_continued()] == [False, True]
+    for path in (folder / "hard").iterdir():
+        path.write_bytes(path.read_bytes() + b"\0")  # the same pixels, of which others are cut out
+    assert not is_continued()
 
 
 def test_memory_is_bounded_for_maps_larger_than_it(

@@ -59,6 +59,8 @@ class TuningDataset:
         What an epoch makes of an image. Features say how an image is judged, which may be plain.
     rejected : dict of str to str
         Labelled images that cannot be read, by path, and why.
+    image_digests : sequence of str
+        SHA-256 of the bytes of each training image; none of a cache, whose maps do not change.
     """
 
     tail: Tail
@@ -70,6 +72,7 @@ class TuningDataset:
     batches: Batches
     augmentation: ViewRecipe | None
     rejected: dict[str, str] = dataclasses.field(default_factory=dict)
+    image_digests: Sequence[str] = ()
 
     @property
     def training(self) -> Examples:
@@ -94,16 +97,18 @@ class TuningDataset:
         }
 
     def digest(self, codes: TrainingSet) -> str:
-        """Return a digest of the images and of what an epoch shows of them.
+        """Return a digest of the images, of what an epoch shows of them, and of the network.
 
-        A training on others is another training, though its rows, targets and start be the same.
+        A training on others is another training, though its rows, targets and start be the same:
+        dropout changes no code, nor does what a crop shows beside the middle of an image.
 
         Parameters
         ----------
         codes : TrainingSet
             Those of the training images, as pretrained.
         """
-        shown = json.dumps([asdict(self.features), self.augmentation and asdict(self.augmentation)])
+        parts = (self.features, self.augmentation, self.spec)
+        shown = json.dumps([self.image_digests, [part and asdict(part) for part in parts]])
         blocks = codes.codes.map_blocks(lambda block: np.ascontiguousarray(block).data)
         return sha256(shown.encode(), *blocks)
 
@@ -263,6 +268,7 @@ def load_from_images(
         batches=batches,
         augmentation=recipe,
         rejected={table.path[row]: reason for row, reason in reasons.items()},
+        image_digests=[digests[row] for row in labelled.training.row.tolist()],
     )
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +22,6 @@ from bottleneck.runtime import atomic_write, raise_if_stop_requested, sha256
 FORMAT = "bottleneck-training-2"
 _DIGEST = "sha256"
 _NAME = "[0-9a-f]" * 32  # of a training's file, and of the folder of its images
-_PLACES = ("device", "patience")  # options that do not change an epoch
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ class Checkpoint:
         epochs : int
             Of the learning rate's schedule.
         """
-        recipe = {name: value for name, value in asdict(options).items() if name not in _PLACES}
+        # Of the options only the device says where, and not what is trained.
+        recipe = asdict(replace(options, device="auto"))
         recipe |= {"lr": lr, "epochs": epochs, "processes": processes()}
         parts = [json.dumps(recipe, sort_keys=True).encode()]
         for examples in [training, kept_back or training.take(training.rows[:0])]:

@@ -108,6 +108,7 @@ def test_no_other_training_is_continued(tmp_path: Path) -> None:
     for options, lr, epochs in [
         (on_cpu(), 0.01, 3),
         (on_cpu(seed=1), 0.01, 4),
+        (on_cpu(patience=1), 0.01, 4),  # it may have stopped before
         (on_cpu(), 0.02, 4),
     ]:
         with pytest.raises(Killed):
