@@ -265,7 +265,7 @@ def load_from_images(
         reference=backbone.reference,
         labelled=labelled.with_copies(_count_copies(labelled, digests)),
         train_digest=labelled.training.digest(table),
-        batches=batches,
+        batches=dataclasses.replace(batches, digests=digests),
         augmentation=recipe,
         rejected={table.path[row]: reason for row, reason in reasons.items()},
         image_digests=[digests[row] for row in labelled.training.row.tolist()],

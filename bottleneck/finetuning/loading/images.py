@@ -1,9 +1,9 @@
 """Batches of images: read, decoded and augmented while the network trains on those before."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -39,6 +39,8 @@ class ImageBatches:
     recipe : ViewRecipe or None
         How views are made. Epoch e of a training shows view e of each image, so that no two epochs
         show the same pictures. None: all epochs show the images themselves.
+    digests : mapping of int to str
+        SHA-256 of the bytes that images must have, by row: one that has others is an `ImageError`.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class ImageBatches:
     transform: InputTransform
     views: int = 1
     recipe: ViewRecipe | None = None
+    digests: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.transform.decodes_on_gpu:
@@ -115,6 +118,8 @@ class ImageBatches:
         try:
             data = self.source.read(row)
             digest = sha256(data)
+            if self.digests.get(row, digest) != digest:
+                raise ImageError("changed while it was in use: the same command begins again")
             (made,) = decode_views(
                 data,
                 self.transform,

@@ -76,3 +76,13 @@ def test_images_that_cannot_be_decoded_are_named(photos: Path) -> None:
     assert digests == {row: sha256(Path(source.path(row)).read_bytes()) for row in others}
     with pytest.raises(ImageError, match=Path(source.path(3)).name):
         list(batches.ordered(np.arange(6), batch_size=4))
+
+
+def test_an_image_whose_bytes_are_not_those_that_were_checked_is_named(photos: Path) -> None:
+    source, rows = open_images(photos), np.arange(4)
+    digests, _ = check_images(ImageBatches(source, SMALL), rows)
+    batches = ImageBatches(source, SMALL, digests=digests)
+    assert list(batches.ordered(rows, batch_size=4))
+    Path(source.path(3)).write_bytes(source.read(2))
+    with pytest.raises(ImageError, match=f"{Path(source.path(3)).name}: changed while it was"):
+        list(batches.ordered(rows, batch_size=4))
