@@ -138,7 +138,7 @@ def _defaults(program: Program, ctx: click.Context) -> dict[str, Any]:
     if not CONFIG.is_file():
         return {}
     try:
-        config = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
+        config = tomllib.loads(CONFIG.read_text(encoding="utf-8-sig"))  # editors write a BOM
     except ValueError as error:  # not TOML, or not UTF-8
         raise click.UsageError(f"{CONFIG}: {error}") from error
     defaults: dict[str, Any] = {}
@@ -148,14 +148,16 @@ def _defaults(program: Program, ctx: click.Context) -> dict[str, Any]:
             raise click.UsageError(f"{CONFIG}: {_unknown('command', name, COMMANDS)}")
         if not isinstance(options, dict):
             raise click.UsageError(f"{CONFIG}: {name} is a command, whose options are in [{name}]")
-        parameters = _parameters(command)
+        parameters, found = _parameters(command), defaults.setdefault(name, {})
         for option, value in options.items():
             parameter = parameters.get(option.replace("_", "-"))
             if parameter is None:
                 unknown = _unknown(f"option of [{name}]", option, sorted(parameters))
                 raise click.UsageError(f"{CONFIG}: {unknown}")
+            if parameter.name in found:
+                raise click.UsageError(f"{CONFIG}: [{name}] has {option} twice, by two names")
             many = parameter.nargs != 1 or getattr(parameter, "multiple", False)
-            defaults.setdefault(name, {})[parameter.name] = _as_typed(value, many=many)
+            found[parameter.name] = _as_typed(value, many=many)
     return defaults
 
 

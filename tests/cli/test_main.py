@@ -301,6 +301,9 @@ def test_one_half_of_a_switch_can_be_configured(run: Run, photos: Path, tmp_path
         ("[extract]\nmax-pixels = [8, 8]", ["--max-pixels", "'8,8'"]),
         ("[extract]\nstd = 1979-05-27", ["std"]),
         ("[extract]\ntask = 3", ["task", "3"]),
+        ("[extract]\nbatch-size = 3\nbatch_size = 4", ["[extract] has batch_size twice"]),
+        ("[fit]\nscaling = 'l2'\npreprocess = 'none'", ["[fit] has preprocess twice"]),
+        ("\ufeff[status]\r\ncahce = 'x'", ["'cahce': did you mean cache?"]),
     ],
     ids=lambda value: value.replace("\n", " ") if isinstance(value, str) else "",
 )
