@@ -158,10 +158,6 @@ class CacheDirectory:
                 finished[shard] = header
         return finished
 
-    def code_shape(self, series: SeriesLike) -> tuple[int, ...]:
-        """Return the shape of a code of a series with at least one finished shard."""
-        return next(iter(self.finished_shards(series).values())).shape[1:]
-
     def _header(self, path: Path) -> ShardHeader | None:
         try:
             status = path.stat()

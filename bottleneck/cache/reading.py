@@ -101,6 +101,17 @@ class CacheReader(CacheDirectory):
             valid &= self.row_validity(finished)[0]
         return valid
 
+    def code_shape(self, layer: str) -> tuple[int, ...]:
+        """Return the shape of a code of a complete layer.
+
+        Raises
+        ------
+        CacheError
+            The cache has changed since it was opened, and no shard is as it was.
+        """
+        found = self.finished_shards(layer) or self._require_finished(Series(layer))
+        return next(iter(found.values())).shape[1:]
+
     def layer_costs(self, layers: Sequence[str]) -> dict[str, float | None]:
         """Return the share of the network's multiply-adds up to each layer, by depth.
 

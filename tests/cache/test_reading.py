@@ -87,6 +87,8 @@ def test_a_cache_that_changed_since_it_was_opened_is_refused_as_such(
     if views == 0:
         with pytest.raises(ShardError, match="changed since it was opened: open it again"):
             before.read_codes("layer", np.array([0]))
+        with pytest.raises(CacheError, match="changed since it was opened: open it again"):
+            before.code_shape("layer")  # of a network that took its time to load
     assert open_cache(path).views("layer") == 1 + views
 
 
