@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bottleneck.cache import Cache, CacheLike, cache_fingerprint, open_cache
+from bottleneck.cache import Cache, CacheLike, open_cache
 from bottleneck.data import ImageTable
 from bottleneck.errors import CacheError, InvalidOptionError
 from bottleneck.fitting.fit import classifier_options, fit_dataset
@@ -24,7 +24,11 @@ from bottleneck.fitting.loading.features import (
     resolve_features,
 )
 from bottleneck.fitting.loading.labelled_rows import LabelSource, labelled_images, without_labels
-from bottleneck.fitting.loading.worker_cache import missing_on_worker, open_on_worker
+from bottleneck.fitting.loading.worker_cache import (
+    fingerprint_of,
+    missing_on_worker,
+    open_on_worker,
+)
 from bottleneck.fitting.scoring.metrics import guessing_score
 from bottleneck.fitting.selection.cross_validation import most_fits
 from bottleneck.fitting.selection.fit_counter import FitCounter
@@ -237,7 +241,7 @@ def _train_on_workers(
     """Train every task on the workers of an executor, in completion order."""
     path, workers = cache.path.resolve(), executor.max_concurrency
     compared = list(dict.fromkeys(task.features for task in tasks))
-    fingerprint = cache_fingerprint(path)
+    fingerprint = fingerprint_of(cache)
     require_shared_paths(executor, partial(missing_on_worker, path, fingerprint, labels))
     job = _WorkerJob(path, fingerprint, labels, search, memory, workers, compared)
     return executor.map_unordered(job.train, tasks)

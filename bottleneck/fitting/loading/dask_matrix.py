@@ -15,10 +15,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache import Cache, cache_fingerprint
+from bottleneck.cache import Cache
 from bottleneck.errors import WorkerError
 from bottleneck.fitting.loading.features import Features
-from bottleneck.fitting.loading.worker_cache import missing_on_worker, open_on_worker
+from bottleneck.fitting.loading.worker_cache import (
+    fingerprint_of,
+    missing_on_worker,
+    open_on_worker,
+)
 from bottleneck.linear import ArrayMatrix, CodeMatrix, RowFunction, mean_of_rows
 from bottleneck.runtime import DaskExecutor, format_size, require_shared_paths
 
@@ -165,7 +169,7 @@ def load_on_workers(
         A shard is absent, damaged, or holds other rows than its name says.
     """
     client, path, size = executor.client, cache.path.resolve(), sum(features.sizes(cache))
-    fingerprint = cache_fingerprint(path)
+    fingerprint = fingerprint_of(cache)
     require_shared_paths(executor, partial(missing_on_worker, path, fingerprint))
     _require_memory(client, len(rows) * features.views, size)
     threads = sum(client.nthreads().values())

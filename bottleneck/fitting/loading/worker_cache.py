@@ -6,9 +6,24 @@ from threading import Lock
 
 from bottleneck.cache import Cache, cache_fingerprint, open_cache
 from bottleneck.data import ImageTable
+from bottleneck.errors import CacheError
 from bottleneck.fitting.loading.labelled_rows import labelled_images
 
 _LOCK = Lock()  # a Dask worker runs tasks in several threads
+
+
+def fingerprint_of(cache: Cache) -> str:
+    """Return the fingerprint of an open cache.
+
+    Raises
+    ------
+    CacheError
+        The cache has changed since it was opened.
+    """
+    fingerprint, now = cache_fingerprint(cache.path), open_cache(cache.path, cache.images)
+    if (now.images, now.manifest) != (cache.images, cache.manifest):
+        raise _changed(cache.path)
+    return fingerprint
 
 
 def open_on_worker(
@@ -21,9 +36,14 @@ def open_on_worker(
     path : Path
         Directory of the cache.
     fingerprint : str
-        The cache's `bottleneck.cache.format.manifest.cache_fingerprint`.
+        The cache's `fingerprint_of`.
     labels : Path, optional
         CSV of labels that replaces those of the cache.
+
+    Raises
+    ------
+    CacheError
+        The cache has another fingerprint now, and its rows may be other images.
     """
     status = labels.stat() if labels else None
     mark = (status.st_mtime_ns, status.st_size) if status else None
@@ -43,7 +63,13 @@ def missing_on_worker(path: Path, fingerprint: str, labels: Path | None = None) 
 
 @lru_cache(maxsize=1)
 def _open(
-    path: Path, _fingerprint: str, labels: Path | None, _mark: tuple[int, int] | None
+    path: Path, fingerprint: str, labels: Path | None, _mark: tuple[int, int] | None
 ) -> tuple[Cache, ImageTable]:
     cache = open_cache(path)
+    if cache_fingerprint(path) != fingerprint:
+        raise _changed(path)
     return cache, labelled_images(cache, labels).table
+
+
+def _changed(path: Path) -> CacheError:
+    return CacheError(f"{path}: the cache has changed since it was opened: open it again")

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from bottleneck.cache.format.manifest import cache_fingerprint
+from bottleneck.cache.store import open_cache
 from bottleneck.data.table.image_table import ImageTable
-from bottleneck.fitting.loading.worker_cache import open_on_worker
+from bottleneck.errors import CacheError
+from bottleneck.fitting.loading.worker_cache import fingerprint_of, open_on_worker
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
 from bottleneck.runtime.executors.backends import open_executor
 from bottleneck.runtime.executors.executor import Item, Result
+from tests.helpers.cli import edit_table
 from tests.helpers.datasets import clouds, written_cache
 
 
@@ -48,8 +51,20 @@ def test_a_worker_parses_a_cache_once_for_all_of_its_tasks(
     assert (again, same) == (first, images)
     assert images is first.images
     assert parsed == {"images.csv": 1}
-    open_on_worker(layers, "another state")
+    edit_table(layers, lambda rows: [row.replace(b",a,", b",d,") for row in rows])
+    _, images = open_on_worker(layers, cache_fingerprint(layers))
     assert parsed == {"images.csv": 2}
+    assert "d" in set(images.label)
+
+
+def test_a_cache_that_changed_is_refused_here_and_on_workers(layers: Path) -> None:
+    before = open_cache(layers)
+    fingerprint = fingerprint_of(before)
+    edit_table(layers, lambda rows: rows[::-1])
+    with pytest.raises(CacheError, match="changed since it was opened: open it again"):
+        fingerprint_of(before)
+    with pytest.raises(CacheError, match="changed since it was opened: open it again"):
+        open_on_worker(layers, fingerprint)
 
 
 def test_labels_that_changed_are_read_again(layers: Path, tmp_path: Path) -> None:
@@ -57,7 +72,7 @@ def test_labels_that_changed_are_read_again(layers: Path, tmp_path: Path) -> Non
     for turn, name in enumerate("xy"):
         labels.write_text("path,label\n" + "".join(f"{i:03d}.jpg,{name}\n" for i in range(60)))
         os.utime(labels, ns=(turn, turn))
-        _, images = open_on_worker(layers, "state", labels)
+        _, images = open_on_worker(layers, cache_fingerprint(layers), labels)
         assert set(images.label) == {name}
 
 
