@@ -62,6 +62,8 @@ class CodeReader:
         ------
         ShardError
             A shard is absent, damaged, or holds other rows than its name says.
+        CacheError
+            A shard has been replaced since it was verified.
         """
         shards, offsets = np.divmod(self.rows[np.asarray(items)], self.cache.layout.shard_size)
         result: NDArray[np.float32] | None = None
@@ -94,6 +96,7 @@ class CodeReader:
             if shard not in self._verified:
                 self.cache.verify_open(self.series, shard, opened)
                 self._verified.add(shard)
+            self.cache.require_as_verified(shard, opened)
             codes = stack.enter_context(opened.codes())
             self._open[shard] = (stack.pop_all(), codes)
         return codes

@@ -14,7 +14,7 @@ from bottleneck.cache.format.paths import list_series, list_shards, series_dir, 
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import OpenShard, ShardHeader, read_header
 from bottleneck.data import ImageTable, ViewRecipe
-from bottleneck.errors import ShardError
+from bottleneck.errors import CacheError, ImagesTableError, ShardError
 from bottleneck.model_reference import ModelReference
 from bottleneck.spec import Spec
 
@@ -52,6 +52,7 @@ class CacheDirectory:
     _image_keys: dict[int, NDArray[np.uint64]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _verified: dict[Path, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def spec(self) -> Spec:
@@ -286,6 +287,46 @@ class CacheDirectory:
         if reason := self.mismatch_reason(series, shard, opened.header):
             raise ShardError(f"{path} is {reason}")
         opened.require_images(rows, self.images.path[rows.start : rows.stop])
+        self._verified[path] = opened.digest
+
+    def require_as_verified(self, shard: int, opened: OpenShard) -> None:
+        """Require the codes of the shard that was verified under a name, if one was.
+
+        A run reads a shard several times. One that has only got more images is as good.
+
+        Parameters
+        ----------
+        shard : int
+        opened : OpenShard
+
+        Raises
+        ------
+        CacheError
+            It has been replaced since, with images that have changed or are others.
+        """
+        if self._verified.get(opened.path, opened.digest) == opened.digest:
+            return
+        if not self._has_same_images(shard, opened.header):
+            raise CacheError(
+                f"{opened.path} was replaced while its codes were in use: begin again, and those "
+                "that are there now are used"
+            )
+        opened.verify()
+        self._verified[opened.path] = opened.digest
+
+    def _has_same_images(self, shard: int, header: ShardHeader) -> bool:
+        """Return whether a later shard has the images of this cache, and none has changed."""
+        rows, images = self.rows(shard), self.images
+        try:
+            now = ImageTable.read_csv(self.path / "images.csv", known=images)
+        except (OSError, ImagesTableError):
+            return False
+        same = header.manifest.cache_id == self.manifest.cache_id and header.start == rows.start
+        at = slice(rows.start, rows.stop)
+        return same and all(
+            list(getattr(now, column)[at]) == list(getattr(images, column)[at])
+            for column in ("path", "size", "mtime_ns")
+        )
 
 
 def without_removed(reasons: Mapping[int, str]) -> dict[int, str]:

@@ -322,11 +322,14 @@ class CacheReader(CacheDirectory):
         ------
         ShardError
             The shard is absent, damaged, or holds other rows or images.
+        CacheError
+            It has been replaced since it was verified.
         """
         series = Series(layer, view)
         with self.open_shard(series, shard) as opened:
             if verify:
                 self.verify_open(series, shard, opened)
+            self.require_as_verified(shard, opened)
             yield from opened.blocks(rows)
 
     @contextmanager

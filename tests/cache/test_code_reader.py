@@ -12,11 +12,13 @@ from bottleneck.cache import code_reader, reading
 from bottleneck.cache.format.shard import open_shard
 from bottleneck.cache.store import Cache, open_cache
 from bottleneck.errors import (
+    CacheError,
     InvalidOptionError,
     LabelsError,
     ShardError,
     UnknownNameError,
 )
+from tests.helpers.cli import edit_table
 from tests.helpers.datasets import written_cache
 
 LABELS = ["ant", "bee", "ant", "", "bee", "bee", "ant", "bee", "ant", "bee", "ant", "bee"]
@@ -134,6 +136,40 @@ def test_a_shard_in_the_place_of_another_is_refused(cache: Cache) -> None:
     shutil.copy(cache.shard_path("layer", 0), cache.shard_path("layer", 1))
     with pytest.raises(ShardError, match="of rows 0 to 4"):
         data[5]
+
+
+def _replace(cache: Path, how: str) -> None:
+    """Give the last shard two more images, and perhaps say that all others have changed."""
+    if how == "another cache":
+        shutil.rmtree(cache)
+    more = np.concatenate([CODES, CODES[:2]])
+    written_cache(
+        cache, more, [*LABELS, "ant", "bee"], split=[*SPLITS, "test", "test"], shard_size=5
+    )
+    if how == "changed images":
+        edit_table(cache, lambda rows: [row.replace(b",1,0,", b",1,7,") for row in rows])
+
+
+@pytest.mark.parametrize("how", ["more images", "changed images", "another cache"])
+def test_a_shard_that_is_replaced_while_it_is_in_use_has_the_same_images(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_reader, "_MAX_OPEN_SHARDS", 1)
+    path = written_cache(tmp_path / "c", CODES, LABELS, split=SPLITS, shard_size=5)
+    cache = open_cache(path)
+    data = cache.dataset("layer")
+    before = data[10][0]
+    blocks = list(cache.read_blocks("layer", 2, 2, verify=True))
+    assert len(data[0]) == 2  # closes the shard of the other
+    _replace(path, how)
+    if how == "more images":
+        assert torch.equal(data[10][0], before)
+        again = list(cache.read_blocks("layer", 2, 2, verify=False))
+        assert np.array_equal(again[0], blocks[0])
+        return
+    for read in (lambda: data[10], lambda: list(cache.read_blocks("layer", 2, 2, verify=False))):
+        with pytest.raises(CacheError, match=r"00002\.h5 was replaced while its codes were in use"):
+            read()
 
 
 def test_a_dataset_says_what_it_is_of(cache: Cache) -> None:

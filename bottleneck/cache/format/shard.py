@@ -123,6 +123,11 @@ class OpenShard:
     header: ShardHeader
     _envelope: EnvelopeFile
 
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 that the header gives for the bytes after it."""
+        return str(self._envelope.header["sha256"])
+
     def verify(self) -> None:
         """Compare every byte of the shard with its digest.
 
