@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bottleneck.cache import Cache, CacheLike, open_cache
-from bottleneck.data import ImageTable
-from bottleneck.errors import CacheError, InvalidOptionError
+from bottleneck.data import ImageTable, LabelledImages
+from bottleneck.errors import CacheError, InvalidOptionError, LabelsError
 from bottleneck.fitting.fit import classifier_options, fit_dataset
 from bottleneck.fitting.fit_result import FitResult
 from bottleneck.fitting.loading.dataset import load_dataset
@@ -134,8 +134,9 @@ def sweep(
             store, images, tasks, search, memory=memory, on_fit=lambda task: fits.add(weights[task])
         )
     else:
-        csv = labelled.summary.csv.resolve() if labelled.summary else None
-        trained = _train_on_workers(store, csv, tasks, search, memory=memory, executor=executor)
+        trained = _train_on_workers(
+            store, labelled, tasks, search, memory=memory, executor=executor
+        )
     for task, row in trained:
         results[task] = replace(row, cost=costs[task.features])
         fits.finish(weights[task])
@@ -231,7 +232,7 @@ def _train(
 
 def _train_on_workers(
     cache: Cache,
-    labels: Path | None,
+    labelled: LabelledImages,
     tasks: Sequence[_Task],
     search: SearchOptions,
     *,
@@ -240,10 +241,12 @@ def _train_on_workers(
 ) -> Iterator[tuple[_Task, SweepRow]]:
     """Train every task on the workers of an executor, in completion order."""
     path, workers = cache.path.resolve(), executor.max_concurrency
+    labels = labelled.summary.csv.resolve() if labelled.summary else None
     compared = list(dict.fromkeys(task.features for task in tasks))
     fingerprint = fingerprint_of(cache)
     require_shared_paths(executor, partial(missing_on_worker, path, fingerprint, labels))
-    job = _WorkerJob(path, fingerprint, labels, search, memory, workers, compared)
+    digest = labelled.table.digest
+    job = _WorkerJob(path, fingerprint, labels, digest, search, memory, workers, compared)
     return executor.map_unordered(job.train, tasks)
 
 
@@ -254,6 +257,7 @@ class _WorkerJob:
     cache: Path
     fingerprint: str
     labels: Path | None
+    images: str  # digest of the labelled images
     search: SearchOptions
     memory: int | None
     concurrency: int  # tasks that share a machine's memory
@@ -262,6 +266,8 @@ class _WorkerJob:
     def train(self, task: _Task) -> SweepRow:
         """Train one task on a worker."""
         cache, images = open_on_worker(self.cache, self.fingerprint, self.labels)
+        if images.digest != self.images:
+            raise LabelsError(f"{self.labels} has changed since it was read: begin again")
         images = _comparable_images(cache, images, self.compared, self.search)
         memory = (self.memory or spare_memory()) // self.concurrency
         ((_, row),) = _train(cache, images, [task], self.search, memory=memory)

@@ -202,7 +202,8 @@ def test_workers_of_a_machine_share_the_memory(
     features = Features(("a",))
     search = SearchOptions(c=1.0, cv=2)
     fingerprint = cache_fingerprint(three)
-    job = module._WorkerJob(three, fingerprint, None, search, given, 4, [features])
+    images = open_cache(three).images.digest
+    job = module._WorkerJob(three, fingerprint, None, images, search, given, 4, [features])
     job.train(module._Task(features, SVM))
     assert trained == [200]
 

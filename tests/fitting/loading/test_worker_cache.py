@@ -11,7 +11,8 @@ import pytest
 from bottleneck.cache.format.manifest import cache_fingerprint
 from bottleneck.cache.store import open_cache
 from bottleneck.data.table.image_table import ImageTable
-from bottleneck.errors import CacheError
+from bottleneck.errors import CacheError, LabelsError
+from bottleneck.fitting.loading.labelled_rows import labelled_images
 from bottleneck.fitting.loading.worker_cache import fingerprint_of, open_on_worker
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.sweep import sweep
@@ -98,6 +99,18 @@ class Copies:
 
     def run_on_each_worker(self, function: Callable[[], Result]) -> dict[str, Result]:
         return {"here": pickle.loads(pickle.dumps(function))()}
+
+
+def test_labels_that_are_not_those_which_were_read_are_refused_by_a_worker(
+    layers: Path, tmp_path: Path
+) -> None:
+    csv, search = tmp_path / "labels.csv", SearchOptions(c=1.0, cv=2)
+    csv.write_text("path,label\n" + "".join(f"{i:03d}.jpg,{'xy'[i % 2]}\n" for i in range(60)))
+    labels = labelled_images(open_cache(layers), csv)
+    assert len(sweep(layers, search=search, labels=labels, executor=Copies()))
+    csv.write_text(csv.read_text().replace("000.jpg,x", "000.jpg,y"))
+    with pytest.raises(LabelsError, match=r"labels\.csv has changed since it was read"):
+        sweep(layers, search=search, labels=labels, executor=Copies())
 
 
 @pytest.mark.parametrize("processes", [0, pytest.param(2, marks=pytest.mark.slow)])
