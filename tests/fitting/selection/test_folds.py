@@ -104,6 +104,15 @@ def test_the_same_rows_have_the_same_folds(training: TrainingSet, folds: int) ->
     assert sides(once) == sides(again)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_folds_do_not_depend_on_the_names_of_classes(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    targets = np.append(np.repeat(np.arange(4), 5), random.integers(4, size=41))
+    groups = [f"slide{i}" if i < 12 else "" for i in random.integers(24, size=len(targets))]
+    first, second = (make_folds(rows(y, 4, groups), 5) for y in (targets, 3 - targets))
+    assert sides(first) == sides(second)
+
+
 def test_classes_have_their_share_in_every_fold() -> None:
     targets = np.array([0] * 20 + [1] * 10 + [2] * 5)
     for _, validation in make_folds(rows(targets, 3), 5):
