@@ -270,7 +270,7 @@ def _about_as_good(result: FitResult) -> list[float]:
     """Return the values of C within a standard error of the best, in ascending order."""
     assert result.search is not None
     best, candidates = result.search.best, result.search.candidates
-    return [one.c for one in candidates if one.mean >= best.mean - best.standard_error]
+    return [one.c for one in candidates if one.rounded_mean >= best.threshold]
 
 
 def _examined(

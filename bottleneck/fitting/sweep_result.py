@@ -95,7 +95,7 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
     @cached_property
     def best(self) -> SweepRow:
         """The row with the highest mean; of equal means the one with the smaller standard error."""
-        return max(self._rows, key=lambda row: (row.cv.mean, -row.cv.standard_error))
+        return max(self._rows, key=lambda row: (row.cv.rounded_mean, -row.cv.standard_error))
 
     @cached_property
     def recommended(self) -> SweepRow:
@@ -106,10 +106,9 @@ class SweepResult(Sequence[SweepRow], PreformattedText):
         """
         # The one-standard-error rule of L. Breiman et al., "Classification and regression trees"
         # (1984), section 3.4.3, applied to layers.
-        threshold = self.best.cv.mean - self.best.cv.standard_error
         return min(
-            (row for row in self._rows if row.cv.mean >= threshold),
-            key=lambda row: (cost_or_infinity(row.cost), row.size, -row.cv.mean),
+            (row for row in self._rows if row.cv.rounded_mean >= self.best.cv.threshold),
+            key=lambda row: (cost_or_infinity(row.cost), row.size, -row.cv.rounded_mean),
         )
 
     @cached_property

@@ -90,6 +90,18 @@ def test_the_recommendation_by_hand(rows: list[SweepRow], expected: str) -> None
         assert SweepResult(order).recommended.layer == expected
 
 
+def test_means_that_differ_by_rounding_are_equal() -> None:
+    """Of 150 images both have 113 right; their means differ in the last digit."""
+    uneven, even = np.array([29, 15, 22, 25, 22]) / 30, np.array([23, 23, 22, 23, 22]) / 30
+    assert np.mean(uneven) > np.mean(even)
+    rows = [
+        dataclasses.replace(a_row(layer, 0.5), cv=Candidate("l2", 1.0, scores, 0.0, True))
+        for layer, scores in (("uneven", (*uneven.tolist(),)), ("even", (*even.tolist(),)))
+    ]
+    assert SweepResult(rows).best.layer == "even"  # whose standard error decides what is near
+    assert SweepResult(rows[::-1]).recommended.layer == "even"  # the first, all else being equal
+
+
 def test_of_rows_that_are_equal_in_everything_the_first_is_taken() -> None:
     rows = [a_row("a", 0.9, clf="svm"), a_row("a", 0.9, clf="softmax")]
     result = SweepResult(rows)

@@ -29,7 +29,6 @@ _REFINEMENTS = tuple(tuple(10 ** (n / 4) for n in quarters) for quarters in ((-2
 _CHEAP = 5  # of the smallest C, which take few passes, are solved in one sequence
 _PATIENCE = 2  # larger C in a row that are worse
 _CALIBRATION_TOL = 1e-4  # slopes are within half a percent of the minimisers'
-_DIGITS = 12  # of a mean; further digits are rounding errors, which must not break ties
 
 
 class CrossValidation:
@@ -213,23 +212,20 @@ def _is_past_peak(candidates: Sequence[Candidate], guess: float) -> bool:
     classifier changes any more.
     """
     best, last = _best(candidates, "best"), candidates[-1]
-    if round(best.mean, _DIGITS) == 1 or not last.converged or last.unchanged:
+    if best.rounded_mean == 1 or not last.converged or last.unchanged:
         return True
     if best.mean - guess <= best.standard_error:
         return False
-    falls = [round(best.mean - one.mean, _DIGITS) for one in candidates[-_PATIENCE:]]
+    falls = [best.rounded_mean - one.rounded_mean for one in candidates[-_PATIENCE:]]
     return falls[-1] > best.standard_error or min(falls) > 0
 
 
 def _best(candidates: Sequence[Candidate], rule: str) -> Candidate:
     """Return the candidate of the highest mean; of equal means the one of the smallest C."""
-    best = max(candidates, key=lambda candidate: (round(candidate.mean, _DIGITS), -candidate.c))
+    best = max(candidates, key=lambda candidate: (candidate.rounded_mean, -candidate.c))
     if rule == "best":
         return best
     # L. Breiman et al., "Classification and regression trees" (1984), section 3.4.3.
-    threshold = round(best.mean - best.standard_error, _DIGITS)
     same_scaling = [one for one in candidates if one.scaling == best.scaling]
-    return min(
-        (one for one in same_scaling if round(one.mean, _DIGITS) >= threshold),
-        key=lambda one: one.c,
-    )
+    near = (one for one in same_scaling if one.rounded_mean >= best.threshold)
+    return min(near, key=lambda one: one.c)

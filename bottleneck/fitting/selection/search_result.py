@@ -8,6 +8,8 @@ import numpy as np
 from bottleneck.fitting.scoring.metrics import format_metric
 from bottleneck.runtime import PreformattedText, format_table
 
+_DIGITS = 12  # of a mean; further digits are rounding errors, which must not break ties
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -46,6 +48,16 @@ class Candidate:
     def mean(self) -> float:
         """Mean over the folds."""
         return float(np.mean(self.scores))
+
+    @property
+    def rounded_mean(self) -> float:
+        """The mean to compare with: those of the same images in other folds are equal."""
+        return round(self.mean, _DIGITS)
+
+    @property
+    def threshold(self) -> float:
+        """The rounded mean from which on others are within one standard error."""
+        return round(self.mean - self.standard_error, _DIGITS)
 
     @property
     def std(self) -> float:
@@ -113,7 +125,7 @@ class SearchResult(PreformattedText):
         same.sort(key=lambda one: one.c)
         inwards = ((same[0], same[1:2]), (same[-1], same[-2:-1]))
         return any(
-            end.c == self.best.c and end.mean > neighbour.mean
+            end.c == self.best.c and end.rounded_mean > neighbour.rounded_mean
             for end, neighbours in inwards
             for neighbour in neighbours
         )
@@ -159,6 +171,6 @@ class SearchResult(PreformattedText):
             why = "the solver does not converge there"
         elif largest.unchanged:
             why = "no larger C changes the classifiers"
-        if self.best.mean > 1 - 1e-12:
+        if self.best.rounded_mean == 1:
             why = "no score is higher"
         return f"C above {largest.c:.3g} was left out: {why}"
