@@ -74,7 +74,8 @@ def fit_scaler(
     Returns
     -------
     FeatureScaler
-        A feature that is constant but for rounding has a scale of 1.
+        A feature that is constant but for rounding has a scale of 1; so has one whose deviation is
+        too small a number for the dtype of the codes.
 
     Raises
     ------
@@ -98,7 +99,8 @@ def fit_scaler(
         return FeatureScaler(scaling, sizes, np.zeros(d), np.ones(d))
     moments = codes.sum_blocks(partial(_Moments.from_block, scaling=scaling))
     deviation = moments.deviation
-    return FeatureScaler(scaling, sizes, moments.mean, np.where(deviation == 0, 1.0, deviation))
+    known = deviation >= np.finfo(codes.dtype).tiny  # codes are divided by it in their own dtype
+    return FeatureScaler(scaling, sizes, moments.mean, np.where(known, deviation, 1.0))
 
 
 def standard_deviations(codes: CodeMatrix) -> NDArray[np.float64]:

@@ -58,6 +58,12 @@ def test_constant_features_are_centred_and_not_divided(dtype: Any) -> None:
     np.testing.assert_allclose(found(table), 0, atol=1e-9)
 
 
+def test_a_deviation_that_rounds_to_zero_divides_nothing() -> None:
+    table = np.zeros((60, 1), np.float32)
+    table[7] = 1e-45  # the smallest of float32; the deviation is an eighth of it
+    assert np.isfinite(fit_scaler("standardize", ArrayMatrix(table))(table)).all()
+
+
 @given(tables(), st.sampled_from(SCALINGS))
 def test_scaled_codes_are_scikit_learns_in_their_own_precision(
     table: NDArray[Any], name: str
