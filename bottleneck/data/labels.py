@@ -1,9 +1,10 @@
 """Class names and training targets from the labels of images.
 
 A label is one class name, or several with ``|`` between them: ``cat|dog``. One such label among
-the training rows makes the data multi-label; then every label is a list of names. The name of a
-folder of the image does not make them so: a class folder ``cat|dog`` is one class, and two names
-only where another label makes the data multi-label.
+the training rows makes the data multi-label; then every label is a list of names, and ``none`` is
+the empty one, of an image that is known to have none of them. The name of a folder of the image
+does not make them so: a class folder ``cat|dog`` is one class, and two names only where another
+label makes the data multi-label.
 """
 
 import unicodedata
@@ -61,7 +62,8 @@ def class_names(images: ImageTable, rows: NDArray[np.int64], *, split: str) -> l
     images : ImageTable
     rows : ndarray of int64, shape (n,)
         Labelled training rows. If one of their labels is several names, all labels are split at
-        ``|``, and blanks around a name are removed; otherwise a label is one name, unchanged.
+        ``|``, blanks around a name are removed, and ``none`` alone is no name; otherwise a label is
+        one name, unchanged.
     split : str
         The split that the rows are from, for the message; empty if there are no splits.
 
@@ -139,8 +141,9 @@ def encode_targets(
     if not multilabel:
         return np.array([index[name] for (name,) in labels.names], dtype=np.int64)[labels.codes]
     targets = np.zeros((len(labels.names), len(names)), dtype=np.bool_)
+    none = {NO_LABEL} & index.keys()  # a class of heads that took it for a name
     for label, label_names in enumerate(labels.names):
-        targets[label, [index[name] for name in label_names]] = True
+        targets[label, [index[name] for name in label_names or none]] = True
     return targets[labels.codes]
 
 
@@ -315,6 +318,8 @@ class _Labels:
 
 
 def _names_in(label: str, images: ImageTable, row: int) -> tuple[str, ...]:
+    if label == NO_LABEL:
+        return ()
     names = [name.strip() for name in label.split(SEPARATOR)]
     if "" in names:
         raise LabelsError(

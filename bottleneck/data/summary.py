@@ -70,8 +70,9 @@ class SourceSummary(PreformattedText):
         order = sorted(counts, key=lambda name: (_rank(name), name))
         labels = table.label.take(rows).categories
         if is_multilabel(table, rows):
-            labels = [name.strip() for label in labels for name in label.split(SEPARATOR)]
-            remarks = [*_odd_classes([name for name in labels if name != NO_LABEL])]
+            several = [label.split(SEPARATOR) for label in labels if label != NO_LABEL]
+            labels = [name.strip() for names in several for name in names]
+            remarks = [*_odd_classes(labels)]
         else:
             remarks = [*_odd_classes(labels), *_combined_labels(labels)]
         return cls(

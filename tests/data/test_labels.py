@@ -223,6 +223,15 @@ def test_names_unknown_to_the_head_are_counted(
     assert one_line(caught)
 
 
+def test_none_beside_several_names_is_an_image_that_has_none_of_them() -> None:
+    images = table("cat|dog", "none", "cat")
+    assert class_names(images, every(images), split="") == ["cat", "dog"]
+    targets = encode_targets(images, every(images), ["cat", "dog"], multilabel=True)
+    assert targets.tolist() == [[True, True], [False, False], [True, False]]
+    earlier = encode_targets(images, every(images), ["cat", "dog", "none"], multilabel=True)
+    assert earlier[:, 2].tolist() == [False, True, False]  # of a head that took it for a name
+
+
 # Labels of images that a classifier is judged on
 
 
@@ -252,7 +261,7 @@ def test_images_of_other_classes_are_left_out_and_counted_by_class() -> None:
 
 
 def test_an_image_of_several_labels_is_left_out_if_one_is_unknown() -> None:
-    rows, unknown = judged("cat|dog", "cat | emu", "dog", "yak|emu", multilabel=True)
+    rows, unknown = judged("cat|dog", "cat | emu", "none", "yak|emu", multilabel=True)
     assert rows == [0, 2]
     assert (unknown.images, unknown.counts) == (2, {"emu": 2, "yak": 1})
 

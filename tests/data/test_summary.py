@@ -110,7 +110,8 @@ def test_a_name_that_programs_write_for_a_missing_label_is_said(name: str) -> No
 
 
 def test_none_beside_several_labels_is_not_taken_for_a_missing_label() -> None:
-    assert SourceSummary.from_table(table("ants|red", "none")).remarks() == []
+    several = SourceSummary.from_table(table("ants|red", "none"))
+    assert (several.classes, several.remarks()) == (2, [])
     assert SourceSummary.from_table(table("ants", "none")).remarks() != []
 
 

@@ -21,7 +21,8 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 def make_folds(training: TrainingSet, folds: int) -> list[Fold]:
     """Split rows into folds, in the same way whenever the rows are the same.
 
-    The folds are stratified by class. Rows with several labels an image are assigned at random.
+    The folds are stratified by class. Rows with several labels an image are assigned at random;
+    where some have none of the labels, so that each fold has its share of the others.
     Rows of one group are in one fold. Without groups, and for several labels, they are those of
     scikit-learn's StratifiedKFold, KFold and GroupKFold, shuffled with the seed 0; its import would
     take longer than the fit to a few hundred images.
@@ -55,12 +56,14 @@ def make_folds(training: TrainingSet, folds: int) -> list[Fold]:
     require_folds(folds)
     targets, groups = training.targets, training.groups
     folds = min(folds, _smallest_class(training))
-    if training.multilabel:
+    several = training.multilabel
+    stratum = np.asarray(targets.any(axis=1), dtype=np.int64) if several else targets
+    if several and stratum.all():
         fold = _random_groups(np.arange(len(targets)) if groups is None else groups, folds)
     elif groups is None:
-        fold = _stratified(targets, folds)
+        fold = _stratified(stratum, folds)
     else:
-        fold = stratified_groups(targets, groups, training.classes, folds)
+        fold = stratified_groups(stratum, groups, training.classes, folds)
     splits = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
     if not training.multilabel:
         _require_all_classes(training, splits)
@@ -255,12 +258,13 @@ def _by_first_row(values: NDArray[np.int64]) -> NDArray[np.int64]:
 def _smallest_class(training: TrainingSet, names: Sequence[str] = ()) -> int:
     """Return the number of images or groups of the smallest class; at least 2.
 
-    Of several labels an image, that of all images or groups.
+    Of several labels an image, that of all images with a label, or their groups.
     """
     targets, groups, k = training.targets, training.groups, training.classes
     unit = "image" if groups is None else "group"
     if training.multilabel:
-        units = len(targets) if groups is None else len(np.unique(groups))
+        labelled = np.flatnonzero(targets.any(axis=1))
+        units = len(labelled if groups is None else np.unique(groups[labelled]))
         if units < 2:
             raise LabelsError(
                 f"there is a single training {unit}: cross-validation needs 2",

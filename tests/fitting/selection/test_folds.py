@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,14 +37,14 @@ def rows(targets: NDArray[Any], k: int, groups: Sequence[str] | None = None) -> 
 
 @st.composite
 def lessons(draw: st.DrawFn, *, grouped: bool | None = None) -> TrainingSet:
-    """At least two rows of every class; maybe several labels; maybe groups, some without a name."""
+    """Two rows of a class or more; maybe several labels, or none; maybe groups, some unnamed."""
     k = draw(st.integers(2, 4))
     n = draw(st.integers(2 * k, 30))
     extra = draw(st.lists(st.integers(0, k - 1), min_size=n - 2 * k, max_size=n - 2 * k))
     targets = np.array(draw(st.permutations([*range(k), *range(k), *extra])))
     if draw(st.booleans()):
-        several = draw(st.lists(st.integers(0, 2**k - 1), min_size=n, max_size=n))
-        targets = (np.array(several)[:, None] >> np.arange(k)) % 2 == 1
+        several = draw(st.lists(st.integers(0, 2**k - 1), min_size=n - 2, max_size=n - 2))
+        targets = (np.array([*several, 1, 1])[:, None] >> np.arange(k)) % 2 == 1
     if not (draw(st.booleans()) if grouped is None else grouped):
         return rows(targets, k)
     names = st.sampled_from(["", *(f"slide{i}" for i in range(draw(st.integers(1, 12))))])
@@ -125,16 +126,28 @@ def test_without_groups_and_for_several_labels_they_are_scikit_learns(
     training: TrainingSet, folds: int
 ) -> None:
     targets, groups = training.targets, training.groups
-    if groups is not None and not training.multilabel:
+    strata = targets.any(axis=1) if training.multilabel else targets
+    random = training.multilabel and bool(strata.all())
+    if groups is not None and not random:
         return
     found = folds_or_none(training, folds)
     splitters = {(True, True): KFold, (True, False): GroupKFold, (False, True): StratifiedKFold}
-    splitter = splitters[training.multilabel, groups is None]
-    expected = splitter(max(len(found), 2), shuffle=True, random_state=0)
-    splits = expected.split(targets, None if training.multilabel else targets, groups)
+    expected = splitters[random, groups is None](max(len(found), 2), shuffle=True, random_state=0)
+    with warnings.catch_warnings(action="ignore"):  # of few images without any label
+        splits = list(expected.split(targets, strata, groups))
     for (here, validation), (other_here, other) in zip(found, splits, strict=bool(found)):
         np.testing.assert_array_equal(here, other_here)
         np.testing.assert_array_equal(validation, other)
+
+
+@pytest.mark.parametrize("groups", [None, [f"slide{row // 3}" for row in range(90)]])
+def test_where_most_images_have_no_label_each_fold_has_some_that_have_one(
+    groups: list[str] | None,
+) -> None:
+    targets = np.zeros((90, 3), dtype=bool)
+    targets[::9, 1] = targets[::18, 2] = True
+    splits = make_folds(rows(targets, 3, groups), 5)
+    assert [int(targets[held].any(axis=1).sum()) for _, held in splits] == [2] * 5
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -221,6 +234,8 @@ def test_a_class_of_few_groups_makes_fewer_folds() -> None:
 
 def test_several_labels_make_as_many_folds_as_there_are_groups() -> None:
     targets = np.random.default_rng(0).random((12, 3)) < 0.5
+    assert len(make_folds(rows(targets, 3), 20)) == np.count_nonzero(targets.any(axis=1)) == 10
+    targets[:, 0] |= ~targets.any(axis=1)
     assert len(make_folds(rows(targets, 3), 20)) == 12
     assert len(make_folds(rows(targets, 3, ["a", "b", "c"] * 4), 20)) == 3
 
