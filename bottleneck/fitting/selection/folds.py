@@ -122,7 +122,7 @@ def stratified_groups(
     >>> stratified_groups(np.array([0, 0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 3]), 2, 2).tolist()
     [0, 0, 1, 1, 1, 0]
     """
-    targets = _by_first_row(targets)
+    targets = by_first_row(targets)
     _, group, size = np.unique(groups, return_inverse=True, return_counts=True)
     pairs, images = np.unique(group * classes + targets, return_counts=True)
     first = np.searchsorted(pairs, np.arange(len(size) + 1) * classes)  # a group's, in `pairs`
@@ -246,11 +246,19 @@ def group_codes(codes: NDArray[np.integer[Any]], names: Sequence[str]) -> NDArra
     if unnamed.all():
         return None
     alone = -1 - np.arange(len(codes))
-    return _by_first_row(np.where(unnamed, alone, codes))
+    return by_first_row(np.where(unnamed, alone, codes))
 
 
-def _by_first_row(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return distinct values as 0, 1, … in the order of their first rows."""
+def by_first_row(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return distinct values as 0, 1, … in the order of their first rows.
+
+    What is done in their order then depends on no names of classes or groups.
+
+    Examples
+    --------
+    >>> by_first_row(np.array([7, 3, 7, 5])).tolist()
+    [0, 1, 0, 2]
+    """
     _, first, number = np.unique(values, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[number])
 

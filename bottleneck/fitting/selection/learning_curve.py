@@ -13,7 +13,7 @@ from bottleneck.fitting.scoring.metrics import answers_of, format_metric
 from bottleneck.fitting.scoring.resampling import bootstrap_interval, resampled_scores
 from bottleneck.fitting.selection.fit_counter import FitCounter
 from bottleneck.fitting.selection.fold_search import FoldSearch
-from bottleneck.fitting.selection.folds import make_folds
+from bottleneck.fitting.selection.folds import by_first_row, make_folds
 from bottleneck.fitting.selection.options import SearchOptions
 from bottleneck.fitting.selection.power_law import fit_power_law, power_law
 from bottleneck.linear import SEARCH_TOL, ClassifierOptions, TrainingSet
@@ -254,7 +254,7 @@ def draw_part(
     -------
     ndarray of int64, shape (m',)
         Ascending; whole groups, at least one of each class. A group is of the class that most of
-        its images have.
+        its images have, the first to appear of several.
 
     Examples
     --------
@@ -273,9 +273,8 @@ def draw_part(
     taken = np.zeros(units, dtype=bool)
     stratum = np.zeros(units, dtype=np.int64)
     if not training.multilabel:
-        pairs, images = np.unique(
-            unit * training.classes + training.targets[rows], return_counts=True
-        )
+        targets = by_first_row(training.targets[rows])
+        pairs, images = np.unique(unit * training.classes + targets, return_counts=True)
         holder, of = np.divmod(pairs, training.classes)
         most = np.lexsort((of, -images, holder))  # first of each unit: its most frequent class
         stratum = of[most][np.searchsorted(holder, np.arange(units))]

@@ -1,6 +1,7 @@
 """Tests of the learning curve: its parts, its last point, and its extrapolation."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,15 @@ def test_parts_are_nested_stratified_and_hold_whole_groups() -> None:
         assert np.ptp(np.bincount(training.targets[part])) <= 4
         assert abs(len(part) - share * len(rows)) <= 8
         previous = part
+
+
+def test_parts_do_not_depend_on_the_names_of_classes() -> None:
+    groups = np.repeat(np.arange(20), 2)  # each of two classes
+    targets = np.arange(40) % 3
+    training = TrainingSet(ArrayMatrix(np.zeros((40, 1))), targets, 3, groups=groups)
+    renamed = replace(training, targets=2 - targets)
+    parts = [draw_part(one, np.arange(40), 1 / 4, seed=0).tolist() for one in (training, renamed)]
+    assert parts[0] == parts[1]
 
 
 def test_a_part_has_every_class() -> None:
