@@ -16,7 +16,7 @@ from bottleneck.auditing import AuditResult
 from bottleneck.errors import CacheError, InvalidOptionError, UnknownNameError
 from bottleneck.fitting import CrossValidation
 from bottleneck.linear import TrainingSet
-from tests.helpers.datasets import clouds, written_cache
+from tests.helpers.datasets import cache_of_layers, clouds, written_cache
 from tests.helpers.fixture_types import Extract
 from tests.helpers.photographs import photograph
 
@@ -219,6 +219,14 @@ def test_no_label_is_doubted_where_classes_are_apart_and_folds_uneven(tmp_path: 
     found = bn.audit(cache)
     assert found.labels.examined == 54
     assert found.suspects == []
+
+
+def test_copies_whose_codes_at_one_layer_are_zeros_are_near(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    one, other = (random.random((40, size)).astype(np.float32) for size in (16, 8))
+    one[11], other[10:12] = one[10], 0
+    cache = cache_of_layers(tmp_path / "c", {"one": [one], "other": [other]}, [""] * 40)
+    assert [found.paths for found in bn.audit(cache).near] == [("010.jpg", "011.jpg")]
 
 
 def test_unknown_layers_and_caches_without_codes_are_refused(
