@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bottleneck.data.labels import name_form
 from bottleneck.data.sources.files.image_csv import read_image_csv
 from bottleneck.data.sources.notes import SourceNotes
 from bottleneck.data.summary import SourceSummary
@@ -152,10 +153,12 @@ def _rows_of_paths(images: ImageTable, csv: Path, paths: Sequence[str]) -> NDArr
     rows = [row_of.get(path, row_of.get(_plain(path), -1)) for path in paths]
     unknown = [path for path, row in zip(paths, rows, strict=True) if row < 0]
     if unknown:
+        near = {name_form(path): path for path in images.path}.get(name_form(unknown[0]))
+        same = f"; {unknown[0]!r} is {near!r} but for case, blanks or Unicode form" if near else ""
         raise LabelsError(
             f"{csv}: {len(unknown)} of {len(paths)} paths are not in the cache: "
             f"{', '.join(map(repr, unknown[:3]))}{', …' if len(unknown) > 3 else ''}; paths must "
-            f"be as in its images.csv, for example {images.path[0]!r}"
+            f"be as in its images.csv, for example {images.path[0]!r}{same}"
         )
     _require_distinct(csv, paths, rows)
     return np.array(rows, dtype=np.int64)

@@ -119,6 +119,13 @@ def test_several_names_come_through_a_csv(tmp_path: Path) -> None:
             LabelsError,
             "4 of 4 paths are not in the cache: '/1.jpg', '2.jpg', 'train/./a.jpg', …; paths must",
         ),
+        (
+            ["path,label", "train/B.JPG,x"],
+            LabelsError,
+            "1 of 1 paths are not in the cache: 'train/B.JPG'; paths must be as in its images.csv, "
+            "for example 'train/a.jpg'; 'train/B.JPG' is 'train/b.jpg' but for case, blanks or "
+            "Unicode form",
+        ),
         (["path,label", "././train/a.jpg,x"], LabelsError, "1 of 1 paths are not in the cache"),
         (
             ["path,label", "train/b.jpg,x", "train/a.jpg,x", "./train/a.jpg,x"],
