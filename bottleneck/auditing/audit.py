@@ -169,9 +169,7 @@ def _compare(
     """Return the neighbours of each row among all, and the pairs that are near duplicates."""
     codes = open_matrix(cache, features, rows, memory=memory)
     codes = codes.scaled(fit_scaler("l2", codes, features.sizes(cache)))
-    if (
-        len(features.layers) > 1
-    ):  # where the codes of one are zeros, the others are the whole length
+    if len(features.layers) > 1:  # an image whose codes at one layer are zeros is shorter
         codes = codes.scaled(fit_scaler("l2", codes))
     # Half of the memory is for the codes, as they are read ahead.
     count = neighbour_count(len(rows))
