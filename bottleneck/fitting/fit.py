@@ -184,7 +184,7 @@ def fit_dataset(
     scaler, solution = train(training, options, c=c, scaling=scaling)
     on_fit()
     shares = layer_shares(solution.coef, training.codes, scaler)
-    head = _make_head(dataset, options.clf, scaler, solution, calibration)
+    head = _make_head(dataset, options, scaler, solution, calibration)
     heldout = None
     if dataset.heldout is not None:  # used once, after everything has been selected
         rows = dataset.heldout
@@ -275,36 +275,48 @@ def _calibrate(
     c: float,
     scaling: str,
 ) -> tuple[Calibration | None, float | None]:
-    """Return the calibration and its error on the folds' validation rows."""
-    if options.clf == "softmax" and (validation is None or training.multilabel):
-        # Log-probabilities already. With one class an image the penalty, which is chosen for
-        # accuracy, makes them too small or too large. A temperature corrects that.
-        return softmax_calibration(training.classes, multilabel=training.multilabel), None
-    if validation is None:
+    """Return the calibration by the folds' validation rows, and its error on them.
+
+    Of several labels it is that of margins without an intercept.
+    """
+    if validation is None or (options.clf == "softmax" and _is_weighted(training, options)):
         return None, None
     calibration, values = validation.calibrate(c, scaling)
     return calibration, calibration_error(calibration, values, training.targets)
 
 
+def _is_weighted(training: TrainingSet, options: ClassifierOptions) -> bool:
+    """Return whether the labels of an image are to be given more readily than they occur."""
+    return training.multilabel and options.class_weight is not None
+
+
 def _make_head(
     dataset: CodeDataset,
-    clf: str,
+    options: ClassifierOptions,
     scaler: FeatureScaler,
     solution: Solution,
     calibration: Calibration | None,
 ) -> Head:
-    coef, intercept = solution.coef, solution.intercept
+    coef, intercept, training = solution.coef, solution.intercept, dataset.training
     if len(coef) == 1:
-        coef, intercept = expand_binary(clf, coef, intercept)
+        coef, intercept = expand_binary(options.clf, coef, intercept)
+    if calibration is None and options.clf == "softmax":  # log-probabilities already
+        calibration = softmax_calibration(training.classes, multilabel=training.multilabel)
+    elif calibration is not None and training.multilabel:
+        # C is chosen for the order of the images. A small one, which may be the best for that,
+        # leaves all margins of a rare label below 0: so 0 is where it is as likely as not.
+        if not _is_weighted(training, options):
+            intercept = -calibration.even_odds
+        calibration = calibration.after(intercept)
     return Head(
-        clf=clf,
+        clf=options.clf,
         features=dataset.features,
         classes=dataset.labelled.names,
         coef=coef,
         intercept=intercept,
         scaler=scaler,
         calibration=calibration,
-        multilabel=dataset.training.multilabel,
+        multilabel=training.multilabel,
         spec=dataset.spec,
         reference=dataset.reference,
         training_record={},

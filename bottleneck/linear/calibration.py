@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ allow_underflow = np.errstate(under="ignore")
 
 _NO_GAP = 1e-100  # smaller differences of margins count as 0, so that no slope overflows
 _ZERO_TOL = 1e-12  # of the logarithm of a slope
+_LEAST_SLOPE = 1e-6  # of a label, for margins in a range of 1
 _BLOCK = 1 << 14  # values in a block: the system maps memory anew for arrays above 128 KiB
 
 
@@ -61,6 +62,30 @@ class Calibration:
         """
         logits = self.slope * margins + self.offset
         return _logistic(logits) if self.independent else _softmax(logits)
+
+    def after(self, intercept: NDArray[np.float64]) -> "Calibration":
+        """Return the calibration of margins to which an intercept is added.
+
+        Parameters
+        ----------
+        intercept : ndarray of float64, shape (k,)
+
+        Examples
+        --------
+        >>> calibration = Calibration(np.array([2.0]), np.array([1.0]), independent=True)
+        >>> calibration.after(np.array([0.25])).offset.tolist()
+        [0.5]
+        >>> calibration.even_odds.tolist()
+        [-0.5]
+        >>> calibration.after(-calibration.even_odds).offset.tolist()
+        [0.0]
+        """
+        return replace(self, offset=self.offset - self.slope * intercept)
+
+    @property
+    def even_odds(self) -> NDArray[np.float64]:
+        """Return the margins, shape (k,), at which independent labels have a probability of 1/2."""
+        return -self.offset / self.slope
 
 
 @allow_underflow
@@ -124,8 +149,8 @@ def fit_platt(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> Calibrat
     Returns
     -------
     Calibration
-        Independent. The slope of a label whose margins are worse than chance is 0, so that the
-        order of the images is never reversed.
+        Independent. The slope of a label whose margins are worse than chance is nearly 0, so that
+        the order of the images is never reversed.
 
     Examples
     --------
@@ -282,10 +307,10 @@ def _platt_line(margins: NDArray[np.float64], true: NDArray[np.bool_]) -> tuple[
     rate = float(target.mean())
     result = minimize(
         loss_and_gradient,
-        np.array([0.0, math.log(rate / (1 - rate))]),
+        np.array([_LEAST_SLOPE, math.log(rate / (1 - rate))]),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0, None), (None, None)],
+        bounds=[(_LEAST_SLOPE, None), (None, None)],
         options={"ftol": 1e-15, "gtol": 1e-10},
     )
     slope = float(result.x[0]) / unit

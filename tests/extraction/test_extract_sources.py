@@ -197,7 +197,7 @@ def test_the_member_in_which_an_archive_is_cut_off_is_rejected_by_name(
 ) -> None:
     path = as_tar(photos, tmp_path)
     source: ImageSource = open_images(path)
-    offset = int(source._members._offset[-1])  # type: ignore[attr-defined]
+    offset = int(source._scan.members._offset[-1])  # type: ignore[attr-defined]
     path.write_bytes(path.read_bytes()[: offset + 20])
     done = extract_tiny(path)
     assert list(done.rejected) == [35]

@@ -366,7 +366,9 @@ def test_several_labels_from_a_csv(tmp_path: Path, clf: str) -> None:
     margins = done.head.decision_function(unseen)
     for label in range(3):
         model = by_sklearn(clf, done.c).fit(learnt, true_learnt[:, label])
-        np.testing.assert_allclose(margins[:, label], model.decision_function(unseen), atol=0.1)
+        # But for the intercept: where a label is as likely as not, its margin is 0.
+        assert np.ptp(margins[:, label] - model.decision_function(unseen)) < 0.1
+    np.testing.assert_array_equal(margins > 0, done.head.predict_scores(margins) > 0.5)
     found = done.heldout
     assert isinstance(found, MultilabelScore)
     assert (found.split, found.n) == ("test", 80)
@@ -379,6 +381,21 @@ def test_several_labels_from_a_csv(tmp_path: Path, clf: str) -> None:
     assert done.head.calibration.independent
     assert found.ece == pytest.approx(ece_by_hand(probabilities, true, margins > 0))
     assert np.abs(probabilities.sum(axis=1) - 1).max() > 0.1  # each has one of its own
+
+
+@pytest.mark.parametrize("clf", ["svm", "softmax"])
+def test_a_small_c_does_not_keep_labels_from_being_given(tmp_path: Path, clf: str) -> None:
+    X, targets = several()
+    named = ["|".join(np.array([*"abc"])[has]) for has in targets]
+    cache = written_cache(tmp_path / "c", X, named, split=half(240))
+    learnt, true_learnt, unseen, true = sides(X.astype(np.float64), targets)
+    found = run(cache, clf, c=(1e-3,)).head.decision_function(unseen) > 0
+    assert np.abs(found.mean(axis=0) - true.mean(axis=0)).max() < 0.15
+    weighted = run(cache, clf, c=(1e-3,), class_weight="balanced").head.decision_function(unseen)
+    for label in range(3):
+        model = by_sklearn(clf, 1e-3, class_weight="balanced").fit(learnt, true_learnt[:, label])
+        expected = model.decision_function(unseen)
+        np.testing.assert_allclose(weighted[:, label], expected, atol=0.03)
 
 
 # Two classes

@@ -118,16 +118,20 @@ class CrossValidation:
         Returns
         -------
         calibration : Calibration
-            A temperature; for several labels an image, the slope and offset of each label (Platt).
+            A temperature; for several labels an image, the slope and offset of each label (Platt),
+            of its values without an intercept.
         decision_values : ndarray of float64, shape (n, k)
             The values that it was fitted to: those of each row, by a classifier that was trained
-            without it.
+            without it. The intercept of a label follows its share of the training rows, and so
+            tells folds apart, and not images, where C is small.
         """
         training = self._training
         values = np.zeros((len(training.targets), training.classes))
         for fold, (_, validation) in zip(self._folds(scaling), self._splits, strict=True):
             (solution,) = self._solve(fold, [c], tol=_CALIBRATION_TOL)
             values[validation] = fold.decision_values(solution)
+            if training.multilabel:
+                values[validation] -= solution.intercept
         fit = fit_platt if training.multilabel else fit_temperature
         return fit(values, training.targets), values
 
