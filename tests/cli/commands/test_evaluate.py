@@ -131,7 +131,8 @@ def test_several_labels_an_image_are_judged_by_average_precision(run: Run, cache
     expected = average_precision_score(true, scores, average=None)
     assert found["average_precision"] == pytest.approx(dict(zip(classes, expected, strict=True)))
     assert found["mean_average_precision"] == pytest.approx(expected.mean())
-    confidence = np.maximum(expit(scores), expit(-scores))
+    logits = load_file("head")["slope"] * scores
+    confidence = np.maximum(expit(logits), expit(-logits))
     assert found["ece"] == pytest.approx(
         calibration_error(confidence.ravel(), ((scores > 0) == true).ravel())
     )
