@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.format.manifest import Manifest, StorageLayout
+from bottleneck.cache.format.manifest import Manifest, StorageLayout, read_manifest
 from bottleneck.cache.format.paths import list_series, list_shards, series_dir, shard_path
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import OpenShard, ShardHeader, read_header
@@ -22,6 +22,8 @@ REMOVED = "removed: it is no longer among the images"
 
 # Why a shard counts as missing: an image has come back, or one of two runs at once was without it.
 HAS_AS_REMOVED = "intact, and has an image as removed that is there"
+
+CHANGED = "the cache has changed since it was opened: open it again"
 
 # Time of a row whose image has changed, until every shard that holds it is of its present bytes.
 UNSURE_TIME = -1
@@ -288,6 +290,25 @@ class CacheDirectory:
             raise ShardError(f"{path} is {reason}")
         opened.require_images(rows, self.images.path[rows.start : rows.stop])
         self._verified[path] = opened.digest
+
+    def has_changed(self) -> bool:
+        """Return whether there are other images or another manifest than when it was opened."""
+        try:
+            images = ImageTable.read_csv(self.path / "images.csv", known=self.images)
+            return images is not self.images or read_manifest(self.path) != self.manifest
+        except (OSError, ImagesTableError):
+            return False
+
+    def require_unchanged(self) -> None:
+        """Require that the directory has the images and the manifest that it had when opened.
+
+        Raises
+        ------
+        CacheError
+            It has others: rows may be other images.
+        """
+        if self.has_changed():
+            raise CacheError(f"{self.path}: {CHANGED}")
 
     def require_as_verified(self, shard: int, opened: OpenShard) -> None:
         """Require the codes of the shard that was verified under a name, if one was.

@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bottleneck.cache.directory import CacheDirectory
+from bottleneck.cache.directory import CHANGED, CacheDirectory
 from bottleneck.cache.format.float16 import widen_float16
-from bottleneck.cache.format.manifest import read_manifest, require_cache
+from bottleneck.cache.format.manifest import require_cache
 from bottleneck.cache.format.series import Series, SeriesLike
 from bottleneck.cache.format.shard import OpenShard, ShardHeader, open_shard
-from bottleneck.data import ImageTable, find_split, split_rows
+from bottleneck.data import find_split, split_rows
 from bottleneck.errors import (
     CacheError,
-    ImagesTableError,
     InvalidOptionError,
     ShardError,
     UnknownNameError,
@@ -213,16 +212,7 @@ class CacheReader(CacheDirectory):
 
     def _next_step(self, otherwise: str) -> str:
         """Return what to do about a shard that does not fit: open the cache again if it changed."""
-        changed = "the cache has changed since it was opened: open it again"
-        return changed if self._has_changed() else otherwise
-
-    def _has_changed(self) -> bool:
-        """Return whether the directory has other images or another manifest than when opened."""
-        try:
-            images = ImageTable.read_csv(self.path / "images.csv", known=self.images)
-            return images is not self.images or read_manifest(self.path) != self.manifest
-        except (OSError, ImagesTableError):
-            return False
+        return CHANGED if self.has_changed() else otherwise
 
     def read_codes(self, layer: str, rows: NDArray[np.int64], view: int = 0) -> NDArray[np.float32]:
         """Read the codes of some rows, flattened. Each shard is verified and read once.

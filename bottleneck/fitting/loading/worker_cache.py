@@ -20,9 +20,8 @@ def fingerprint_of(cache: Cache) -> str:
     CacheError
         The cache has changed since it was opened.
     """
-    fingerprint, now = cache_fingerprint(cache.path), open_cache(cache.path, cache.images)
-    if (now.images, now.manifest) != (cache.images, cache.manifest):
-        raise _changed(cache.path)
+    fingerprint = cache_fingerprint(cache.path)
+    cache.require_unchanged()
     return fingerprint
 
 
@@ -67,9 +66,5 @@ def _open(
 ) -> tuple[Cache, ImageTable]:
     cache = open_cache(path)
     if cache_fingerprint(path) != fingerprint:
-        raise _changed(path)
+        raise CacheError(f"{path}: the cache has changed since it was opened: open it again")
     return cache, labelled_images(cache, labels).table
-
-
-def _changed(path: Path) -> CacheError:
-    return CacheError(f"{path}: the cache has changed since it was opened: open it again")
