@@ -306,8 +306,8 @@ def _make_head(
         # C is chosen for the order of the images. A small one, which may be the best for that,
         # leaves all margins of a rare label below 0: so 0 is where it is as likely as not.
         if not _is_weighted(training, options):
-            intercept = -calibration.even_odds
-        calibration = calibration.after(intercept)
+            intercept = -calibration.threshold
+        calibration = calibration.with_intercept(intercept)
     return Head(
         clf=options.clf,
         features=dataset.features,

@@ -63,7 +63,7 @@ class Calibration:
         logits = self.slope * margins + self.offset
         return _logistic(logits) if self.independent else _softmax(logits)
 
-    def after(self, intercept: NDArray[np.float64]) -> "Calibration":
+    def with_intercept(self, intercept: NDArray[np.float64]) -> "Calibration":
         """Return the calibration of margins to which an intercept is added.
 
         Parameters
@@ -73,17 +73,17 @@ class Calibration:
         Examples
         --------
         >>> calibration = Calibration(np.array([2.0]), np.array([1.0]), independent=True)
-        >>> calibration.after(np.array([0.25])).offset.tolist()
+        >>> calibration.with_intercept(np.array([0.25])).offset.tolist()
         [0.5]
-        >>> calibration.even_odds.tolist()
+        >>> calibration.threshold.tolist()
         [-0.5]
-        >>> calibration.after(-calibration.even_odds).offset.tolist()
+        >>> calibration.with_intercept(-calibration.threshold).offset.tolist()
         [0.0]
         """
         return replace(self, offset=self.offset - self.slope * intercept)
 
     @property
-    def even_odds(self) -> NDArray[np.float64]:
+    def threshold(self) -> NDArray[np.float64]:
         """Return the margins, shape (k,), at which independent labels have a probability of 1/2."""
         return -self.offset / self.slope
 
